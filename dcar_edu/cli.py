@@ -1,0 +1,191 @@
+"""The command ``dcar``: reads the command line and calls one room.
+
+Each subcommand is one function here; it imports the room it needs, so ``dcar --help`` is quick.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dcar_edu import __version__
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Say what works on this machine and how to mend the rest."""
+    from dcar_edu.course.doctor import report
+
+    result = report(quick=arguments.quick)
+    print(result)
+    return 0 if result.ok else 1
+
+
+def generate(arguments: argparse.Namespace) -> int:
+    """Draw one picture for each prompt."""
+    import torch
+
+    from dcar_edu import DCAR, images
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = DCAR.from_pretrained(arguments.model).to(device)
+    pictures = model.generate(
+        arguments.prompts,
+        num_steps=arguments.steps,
+        guidance=arguments.guidance,
+        seed=arguments.seed,
+    )
+    for path, picture in zip(_places(arguments.out, len(pictures)), pictures, strict=True):
+        images.save(picture, path)
+        print(path)
+    return 0
+
+
+def _places(out: Path, count: int) -> list[Path]:
+    """The file of each picture: ``out`` itself, or ``out`` numbered from 1 when there are more."""
+    if count == 1:
+        return [out]
+    return [out.with_name(f"{out.stem}-{number}{out.suffix}") for number in range(1, count + 1)]
+
+
+def checkpoints(arguments: argparse.Namespace) -> int:
+    """Train a checkpoint that the course ships; goes on where it stopped."""
+    from dcar_edu.course.recipes import train
+
+    train(arguments.name, minutes=arguments.minutes, out=arguments.out)
+    return 0
+
+
+def bench_data(arguments: argparse.Namespace) -> int:
+    """Time composed batches of captioned emoji."""
+    from dcar_edu.bench.data import measure
+
+    for name, value in measure(resolution=arguments.resolution, seconds=arguments.seconds).items():
+        print(f"{name:24} {value:,.1f}" if isinstance(value, float) else f"{name:24} {value}")
+    return 0
+
+
+def experiment(arguments: argparse.Namespace) -> int:
+    """Run one arm of a comparison and add its line to lessons/results."""
+    from dcar_edu.course.experiments import experiment as run
+
+    run(arguments.name, arguments.arm, arguments.seed)
+    return 0
+
+
+def course_build(arguments: argparse.Namespace) -> int:
+    """Build both notebooks of every lesson from lessons/src."""
+    from dcar_edu.course.builder import build
+
+    return build(check=arguments.check)
+
+
+def course_run(arguments: argparse.Namespace) -> int:
+    """Execute the lessons in order and report time, memory and metrics."""
+    from dcar_edu.course.runner import run
+
+    lessons = arguments.lessons.split()
+    return run(arguments.budget, lessons, arguments.view, arguments.fresh)
+
+
+def course_grade(arguments: argparse.Namespace) -> int:
+    """Check every student's notebook in a folder on hidden inputs."""
+    from dcar_edu.course.grader import grade
+
+    grade(arguments.folder, arguments.seed, arguments.out)
+    return 0
+
+
+def course_status(arguments: argparse.Namespace) -> int:
+    """Show which lessons and exercises are done."""
+    from dcar_edu.course.progress import status
+
+    print(status())
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``dcar`` with ``arguments`` (those of the process if None).
+
+    Returns:
+        The exit code: 0 done, 1 failed (with one line that says why), 130 stopped by the keyboard.
+        A wrong command line ends the process with 2.
+    """
+    parsed = _parser().parse_args(arguments)
+    try:
+        return parsed.run(parsed)
+    except ValueError as error:
+        print("dcar: error:", " ".join(str(error).split()), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("dcar: stopped", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="dcar", description="DC-AR, built step by step.")
+    parser.add_argument("--version", action="version", version=f"dcar_edu {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = _add(commands, "doctor", doctor)
+    command.add_argument("--quick", action="store_true", help="skip the five-second speed test")
+
+    command = _add(commands, "generate", generate)
+    command.add_argument("prompts", nargs="+", metavar="PROMPT", help="each one in quotes")
+    command.add_argument("--model", default="emoji-128", help="a folder, a shipped name, a Hub id")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--steps", type=int, default=12, help="sampling steps (default 12)")
+    command.add_argument("--guidance", type=float, default=4.5, help="0 = off (default 4.5)")
+    command.add_argument("--out", type=Path, default=Path("dcar.png"), metavar="FILE.png")
+
+    command = _add(commands, "checkpoints", checkpoints)
+    command.add_argument("name", help="for example emoji-128")
+    command.add_argument("--minutes", type=float, help="training time, else the recipe's own")
+    command.add_argument("--out", type=Path, metavar="FOLDER", help="default data/checkpoints/NAME")
+
+    command = _add(commands, "experiment", experiment)
+    command.add_argument("name")
+    command.add_argument("--arm", required=True)
+    command.add_argument("--seed", type=int, default=0)
+
+    bench = _group(commands, "bench", "time a part of the library")
+    command = _add(bench, "data", bench_data)
+    command.add_argument("--resolution", type=int, default=128)
+    command.add_argument("--seconds", type=float, default=3.0)
+
+    _add_course(_group(commands, "course", "build, run and grade the lessons"))
+    return parser
+
+
+def _add_course(course: argparse._SubParsersAction) -> None:
+    command = _add(course, "build", course_build)
+    command.add_argument("--check", action="store_true", help="write nothing; fail on a difference")
+
+    command = _add(course, "run", course_run)
+    command.add_argument("--budget", default="auto", choices=["auto", "smoke", "cpu", "gpu"])
+    command.add_argument("--lessons", default="", metavar='"00 04"', help="all if left out")
+    command.add_argument("--view", default="solutions", choices=["solutions", "student"])
+    command.add_argument("--fresh", action="store_true", help="do not resume")
+
+    command = _add(course, "grade", course_grade)
+    command.add_argument("folder", type=Path, metavar="DIR", help="one notebook for each student")
+    command.add_argument("--seed", type=int, required=True, help="chooses the hidden inputs")
+    command.add_argument("--out", type=Path, default=Path("grades.csv"), metavar="FILE.csv")
+
+    _add(course, "status", course_status)
+
+
+def _group(commands: argparse._SubParsersAction, name: str, says: str):
+    """Add a command that only holds further commands."""
+    parser = commands.add_parser(name, help=says, description=says.capitalize() + ".")
+    return parser.add_subparsers(required=True, metavar="COMMAND")
+
+
+def _add(
+    commands: argparse._SubParsersAction, name: str, run: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    """Add a subcommand that calls ``run`` and is described by its docstring."""
+    says = str(run.__doc__)
+    short = says[0].lower() + says[1:].rstrip(".")
+    command = commands.add_parser(name, help=short, description=says)
+    command.set_defaults(run=run)
+    return command
