@@ -54,10 +54,11 @@ GROUPS = {
     "smileys-emotion", "people-body", "animals-nature", "food-drink",
     "travel-places", "activities", "objects",
 }  # fmt: skip
+COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "brown", "black", "white")
 SHAPES = {"black large square": "black square", "white large square": "white square"} | {
     f"{colour} {shape}": f"{colour} {shape}"
     for shape in ("circle", "square")
-    for colour in "red orange yellow green blue purple brown black white".split()
+    for colour in COLOURS
     if (shape, colour) not in (("square", "black"), ("square", "white"))
 }
 # Clock faces differ by one hand, families and couples by one hair: the pictures do not show it.
