@@ -44,8 +44,9 @@ def record(number: str, **changes: Any) -> None:
     entry = read_progress(number)
     for key, value in changes.items():
         known = entry.get(key)
-        merge = isinstance(value, dict) and isinstance(known, dict)
-        entry[key] = {**known, **value} if merge else value
+        if isinstance(value, dict) and isinstance(known, dict):
+            value = {**known, **value}
+        entry[key] = value
     write_progress(number, entry)
 
 

@@ -1,0 +1,192 @@
+"""Execute a solution notebook and store its outputs with a stamp of how they were made."""
+
+import base64
+import contextlib
+import io
+import json
+import os
+import platform
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dcar_edu import __version__
+from dcar_edu.checkpoint import write_atomically
+from dcar_edu.course.lint import MAX_BYTES
+from dcar_edu.course.source import code_hash, course_library, joined
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The checkout this file lies in."""
+_WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def to_bytes(notebook: dict[str, Any]) -> bytes:
+    """A notebook file: sorted keys, one space of indent, text as lines, one newline at the end."""
+    notebook["metadata"].pop("widgets", None)
+    text = json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False)
+    return (text + "\n").encode("utf-8")
+
+
+@contextlib.contextmanager
+def kernel_environment(root: Path, budget: str, *, strict: bool) -> Iterator[None]:
+    """Set what a lesson's kernel reads from its environment; put everything back afterwards.
+
+    A student's own work is never touched: ``DCAR_HOME`` is ``build/home`` unless it is set.
+    """
+    path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    changes = {
+        "DCAR_BUDGET": budget,
+        "DCAR_STRICT": "1" if strict else "0",
+        "DCAR_WIDGETS": "0",
+        "DCAR_HOME": str(Path(os.environ.get("DCAR_HOME") or root / "build" / "home").resolve()),
+        "TQDM_DISABLE": "1",
+        "PYTHONHASHSEED": "0",
+        "PYTHONPATH": os.pathsep.join(path),
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def execute_solution(path: Path, root: Path, budget: str | None = None, limit: int = 1800) -> bool:
+    """Execute the built solution at ``path`` strictly and write its outputs back.
+
+    Args:
+        path: ``solutions/NN_slug.ipynb``.
+        root: the repository.
+        budget: smoke, cpu or gpu; ``$DCAR_BUDGET``, else cpu.
+        limit: seconds a cell may take.
+
+    Returns:
+        True when every cell ran; otherwise the file is left as it was and the error is printed.
+
+    Raises:
+        ValueError: the executed notebook is too large even with smaller pictures.
+    """
+    nbformat, nbclient = course_library("nbformat"), course_library("nbclient")
+    budget = budget or os.environ.get("DCAR_BUDGET") or "cpu"
+    print(f"executing solutions/{path.name} at budget {budget} ...", flush=True)
+    loaded = nbformat.read(path, as_version=4)
+    resources = {"metadata": {"path": str(path.parent)}}
+    client = nbclient.NotebookClient(
+        loaded,
+        timeout=limit,
+        startup_timeout=120,
+        kernel_name="python3",
+        resources=resources,
+        store_widget_state=False,
+        record_timing=False,
+    )
+    started = time.monotonic()
+    try:
+        with kernel_environment(root, budget, strict=True):
+            client.execute()
+    except nbclient.exceptions.CellExecutionError as error:
+        print(f"solutions/{path.name} failed at {failed_cell(loaded)}:\n{error}")
+        return False
+    except (nbclient.exceptions.CellTimeoutError, nbclient.exceptions.DeadKernelError) as error:
+        print(f"solutions/{path.name} failed at {failed_cell(loaded)}: {error}")
+        return False
+    notebook = json.loads(nbformat.writes(loaded))
+    notebook["metadata"] = json.loads(path.read_text(encoding="utf-8"))["metadata"]
+    clean_outputs(notebook)
+    seconds = round(time.monotonic() - started)
+    notebook["metadata"]["dcar_edu"] = stamp(notebook, root, budget, seconds)
+    write_atomically(path, _fitted(notebook, path.name))
+    print(f"executed solutions/{path.name} in {seconds} s")
+    return True
+
+
+def failed_cell(notebook: Any) -> str:
+    """Name the first cell that raised, or else the first that never finished: number and id."""
+    code = [(i, c) for i, c in enumerate(notebook["cells"]) if c["cell_type"] == "code"]
+    raised = [p for p in code if any(o["output_type"] == "error" for o in p[1].get("outputs", []))]
+    unfinished = [p for p in code if p[1].get("execution_count") is None and p[1]["source"].strip()]
+    index, cell = (raised or unfinished or code[-1:] or [(0, {"id": "none"})])[0]
+    return f"cell {index} (id {cell.get('id')})"
+
+
+def stamp(notebook: dict[str, Any], root: Path, budget: str, seconds: int) -> dict[str, Any]:
+    """How the outputs were made: budget, device, commit, seconds, versions, and of which code."""
+    versions = {
+        "dcar_edu": __version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    return {
+        "budget": budget,
+        "commit": commit(root),
+        "device": device_name(),
+        "seconds": seconds,
+        "source": code_hash(notebook),
+        "versions": versions,
+    }
+
+
+def device_name() -> str:
+    """The GPU's name, or "cpu"."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def commit(root: Path) -> str:
+    """The commit checked out at ``root``, with "-dirty" when files were changed; or "unknown"."""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude", "*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def clean_outputs(notebook: dict[str, Any]) -> None:
+    """Drop what would be noise in a file: widget views and state, timings, empty outputs."""
+    notebook["metadata"].pop("widgets", None)
+    for cell in notebook["cells"]:
+        if isinstance(cell["source"], str):
+            cell["source"] = cell["source"].splitlines(keepends=True)
+        cell["metadata"].pop("execution", None)
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(_WIDGET, None)
+        if cell["cell_type"] == "code":
+            cell["outputs"] = [o for o in cell["outputs"] if o.get("data") != {}]
+
+
+def _fitted(notebook: dict[str, Any], name: str) -> bytes:
+    """The notebook's bytes, with 256-colour pictures when it would be too large."""
+    data = to_bytes(notebook)
+    if len(data) > MAX_BYTES:
+        for cell in notebook["cells"]:
+            for output in cell.get("outputs", []):
+                if "image/png" in output.get("data", {}):
+                    output["data"]["image/png"] = _smaller(joined(output["data"]["image/png"]))
+        data = to_bytes(notebook)
+    if len(data) > MAX_BYTES:
+        raise ValueError(
+            f"solutions/{name} is {len(data) / 1e6:.1f} MB even with 256-colour pictures, at most "
+            f"{MAX_BYTES / 1e6:.1f} MB. Show fewer or smaller figures."
+        )
+    return data
+
+
+def _smaller(encoded: str) -> str:
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(base64.b64decode(re.sub(r"\s", "", encoded))))
+    buffer = io.BytesIO()
+    picture.convert("RGB").quantize(256).save(buffer, format="png", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode("ascii") + "\n"
