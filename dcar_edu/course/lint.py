@@ -213,8 +213,10 @@ def notebook_problems(path: Path, *, executed: bool) -> list[str]:
         path: the notebook; relative links are looked up from its folder.
         executed: True for a solution, which keeps outputs and a stamp.
     """
+    if not path.exists():
+        return [f"{path.parent.name}/{path.name} is missing; run 'dcar course build'."]
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    problems = [*_notebook(notebook), *_links(notebook, path.parent)]
+    problems: list[str] = [*_notebook(notebook), *_links(notebook, path.parent)]
     problems += _executed(notebook, path) if executed else _unfilled(notebook)
     return [f"{path.parent.name}/{path.name}: {problem}" for problem in problems]
 
