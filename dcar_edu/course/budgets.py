@@ -1,0 +1,101 @@
+"""The one table of budgets: what each lesson may spend at ``smoke``, ``cpu`` and ``gpu``.
+
+``smoke`` checks the mechanics, ``cpu`` shows learning in at most 10 minutes a lesson, ``gpu``
+gives real results in at most 12 GB. Notebooks, ``make``, the command line and tests read this.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+import torch
+
+Name = Literal["smoke", "cpu", "gpu"]
+NAMES: tuple[Name, ...] = ("smoke", "cpu", "gpu")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One row: a lesson at a budget. Its own numbers are attributes: ``L.budget.pictures``."""
+
+    lesson: str
+    name: Name
+    minutes: float
+    """Promised waiting time of the whole notebook."""
+    memory_gb: float
+    """Promised peak memory of the process, or of the GPU at ``gpu``."""
+    cell_seconds: int
+    """A cell that takes longer is stopped."""
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    """Sizes and counts of this lesson: pictures, concepts, steps, batch."""
+    promised: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Metric -> the band (lowest, highest) it should fall into."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "numbers", MappingProxyType(dict(self.numbers)))
+        object.__setattr__(self, "promised", MappingProxyType(dict(self.promised)))
+
+    def __getattr__(self, name: str) -> int:
+        numbers = self.__dict__.get("numbers", {})
+        if name in numbers:
+            return numbers[name]
+        raise AttributeError(
+            f"lesson {self.__dict__.get('lesson')} has no number '{name}' in budgets.py. "
+            f"It has {', '.join(numbers) or 'none'}."
+        )
+
+
+TABLE: tuple[Budget, ...] = (
+    Budget("00", "smoke", 0.5, 2, 60, {"prompts": 2, "seeds": 2, "pairs": 24}),
+    Budget("00", "cpu", 2, 2, 180, {"prompts": 4, "seeds": 4, "pairs": 24}),
+    Budget("00", "gpu", 1, 3, 180, {"prompts": 4, "seeds": 4, "pairs": 24}),
+    Budget("01", "smoke", 0.5, 2, 60, {"pictures": 16, "repeats": 2, "most_tokens": 256}),
+    Budget("01", "cpu", 3, 2, 180, {"pictures": 128, "repeats": 5, "most_tokens": 4096}),
+    Budget("01", "gpu", 2, 3, 180, {"pictures": 256, "repeats": 10, "most_tokens": 4096}),
+)
+
+
+def budget(lesson: str, name: str) -> Budget:
+    """Look up a row.
+
+    Args:
+        lesson: two digits, ``"00"``.
+        name: ``"smoke"``, ``"cpu"`` or ``"gpu"``.
+
+    Raises:
+        ValueError: the table has no such row.
+    """
+    for row in TABLE:
+        if (row.lesson, row.name) == (lesson, name):
+            return row
+    lessons = sorted({row.lesson for row in TABLE})
+    raise ValueError(
+        f"no budget '{name}' for lesson '{lesson}'. Budgets are {', '.join(NAMES)}; lessons with "
+        f"a row are {', '.join(lessons)}. Add one to TABLE in dcar_edu/course/budgets.py."
+    )
+
+
+def resolve(name: str, *, live: bool) -> Name:
+    """Turn ``"auto"`` into a budget, and check that the machine fits the one that was asked for.
+
+    Args:
+        name: ``"auto"`` or a budget's name.
+        live: somebody sits in front of the notebook; without a GPU ``auto`` is then ``"cpu"``
+            instead of ``"smoke"``.
+
+    Raises:
+        ValueError: no such budget, or ``"gpu"`` without a GPU.
+    """
+    has_gpu = torch.cuda.is_available()
+    if name == "auto":
+        return "gpu" if has_gpu else "cpu" if live else "smoke"
+    for known in NAMES:
+        if known == name and (name != "gpu" or has_gpu):
+            return known
+    if name == "gpu":
+        raise ValueError(
+            "BUDGET = 'gpu' needs an NVIDIA GPU, and torch finds none: it would take hours. On "
+            "Colab choose Runtime > Change runtime type > T4 GPU, or use BUDGET = 'cpu'."
+        )
+    raise ValueError(f"BUDGET must be one of auto, {', '.join(NAMES)}, got '{name}'.")
