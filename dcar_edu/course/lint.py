@@ -191,7 +191,7 @@ def _code(source: str) -> Iterator[str]:
             alt = [word.value for word in node.keywords if word.arg == "alt"]
             alt += node.args[1:2]
             text = alt[0].value if alt and isinstance(alt[0], ast.Constant) else "said at run time"
-            if not alt or len(str(text).split()) < 4:
+            if not alt or len(str(text).split()) < 3:
                 yield f"figures.{node.func.attr} needs alt=: a sentence that says what is seen."
 
 
@@ -281,7 +281,10 @@ def _executed(notebook: dict[str, Any], path: Path) -> Iterator[str]:
         golden = "nbval-check-output" in cell["metadata"].get("tags", [])
         if golden and not any("text" in o or "data" in o for o in cell["outputs"]):
             yield f"cell {cell['id']} is golden but prints nothing."
-    if not any("image/png" in output.get("data", {}) for output in outputs):
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    if not pictures:
         yield "shows no picture (image/png)."
+    if not all(p.get("metadata", {}).get("image/png", {}).get("alt") for p in pictures):
+        yield "shows a picture without alt text; use figures.show(..., alt=...)."
     if not any("nbval-check-output" in cell["metadata"].get("tags", []) for cell in code):
         yield "has no golden cell."

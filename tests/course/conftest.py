@@ -112,7 +112,7 @@ from IPython.display import Image
 
 Image(base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"
-    "rkJggg=="))
+    "rkJggg=="), alt="one grey pixel")
 
 # %% tags=["quiz", "nbval-ignore-output"]
 course.quiz("00")

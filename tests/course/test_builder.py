@@ -43,7 +43,10 @@ def test_student_view_has_a_place_to_fill_in_and_the_solution_has_no_markers(roo
 
 
 def test_the_stub_keeps_the_indent_and_what_follows():
-    source = "def f(x):\n    if x:\n        # BEGIN SOLUTION\n        x = 1\n\n        # END SOLUTION\n    a"
+    source = (
+        "def f(x):\n    if x:\n        # BEGIN SOLUTION\n"
+        "        x = 1\n\n        # END SOLUTION\n    a"
+    )
     wanted = (
         "def f(x):\n    if x:\n        # YOUR CODE HERE\n"
         '        raise NotImplementedError("09.2")\n    a'

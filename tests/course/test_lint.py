@@ -159,6 +159,7 @@ SOLUTION_EDITS = [
     (lambda n: cell_of(n, "check").update(execution_count=None), "was not executed"),
     (lambda n: cell_of(n, "nbval-check-output").update(outputs=[]), "golden but prints nothing"),
     (lambda n: cell_of(n, "experiment").update(outputs=[]), "shows no picture"),
+    (lambda n: cell_of(n, "experiment")["outputs"][0].update(metadata={}), "without alt text"),
     (
         lambda n: cell_of(n, "nbval-check-output")["metadata"].update(tags=[]),
         "has no golden cell",
