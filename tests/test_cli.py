@@ -1,0 +1,171 @@
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import dcar_edu
+from dcar_edu import cli
+
+
+def put(monkeypatch, module: str, **functions):
+    """Stand in for a room, so that only the command line is tested here."""
+    monkeypatch.setitem(sys.modules, module, types.SimpleNamespace(**functions))
+
+
+def test_version_and_help_without_a_room(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"dcar_edu {dcar_edu.__version__}\n"
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--help"])
+    shown = capsys.readouterr().out
+    for command in ("doctor", "generate", "checkpoints", "experiment", "bench", "course"):
+        assert command in shown
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["course"], ["train"], ["course", "run", "--budget", "x"]]
+)
+def test_a_wrong_command_line_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(arguments)
+    assert "usage: dcar" in capsys.readouterr().err
+
+
+def test_python_m_dcar_edu():
+    command = [sys.executable, "-m", "dcar_edu", "--version"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert shown == f"dcar_edu {dcar_edu.__version__}\n"
+
+
+def test_an_error_is_one_line(monkeypatch, capsys):
+    def status():
+        raise ValueError("the rule.\n  What to do.")
+
+    put(monkeypatch, "dcar_edu.course.progress", status=status)
+    assert cli.main(["course", "status"]) == 1
+    assert capsys.readouterr().err == "dcar: error: the rule. What to do.\n"
+
+
+def test_the_keyboard_stops_quietly(monkeypatch, capsys):
+    def status():
+        raise KeyboardInterrupt
+
+    put(monkeypatch, "dcar_edu.course.progress", status=status)
+    assert cli.main(["course", "status"]) == 130
+    assert capsys.readouterr().err == "dcar: stopped\n"
+
+
+@pytest.mark.parametrize(("ok", "code"), [(True, 0), (False, 1)])
+def test_doctor(monkeypatch, ok, code):
+    asked = {}
+    report = types.SimpleNamespace(ok=ok)
+    put(monkeypatch, "dcar_edu.course.doctor", report=lambda **k: asked.update(k) or report)
+    assert cli.main(["doctor", "--quick"]) == code
+    assert asked == {"quick": True}
+
+
+class Model:
+    """Draws one flat picture a prompt and remembers what it was asked."""
+
+    asked: dict = {}
+
+    @classmethod
+    def from_pretrained(cls, name):
+        cls.asked = {"model": name}
+        return cls()
+
+    def to(self, device):
+        return self
+
+    def generate(self, prompts, **options):
+        self.asked.update(options, prompts=prompts)
+        return [Image.new("RGB", (8, 4), (number, 0, 0)) for number, _ in enumerate(prompts)]
+
+
+def test_generate_writes_one_picture(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(dcar_edu, "DCAR", Model, raising=False)
+    out = tmp_path / "wolf.png"
+    options = ["--seed", "7", "--steps", "5", "--guidance", "2.5", "--model", "mine"]
+    assert cli.main(["generate", "a wolf", *options, "--out", str(out)]) == 0
+    with Image.open(out) as picture:
+        assert picture.size == (8, 4)
+    assert capsys.readouterr().out == f"{out}\n"
+    wanted = {"model": "mine", "prompts": ["a wolf"], "num_steps": 5, "guidance": 2.5, "seed": 7}
+    assert Model.asked == wanted
+
+
+def test_generate_numbers_several_pictures(monkeypatch, tmp_path):
+    monkeypatch.setattr(dcar_edu, "DCAR", Model, raising=False)
+    assert cli.main(["generate", "a wolf", "a cat", "--out", str(tmp_path / "p.png")]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p-1.png", "p-2.png"]
+    with Image.open(tmp_path / "p-2.png") as second:
+        assert second.getpixel((0, 0)) == (1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module", "function", "wanted"),
+    [
+        ("course build", "course.builder", "build", {"check": False}),
+        ("course build --check", "course.builder", "build", {"check": True}),
+        ("course run", "course.runner", "run", ("auto", [], "solutions", False)),
+        (
+            "course run --budget cpu --lessons 04 --view student --fresh",
+            "course.runner",
+            "run",
+            ("cpu", ["04"], "student", True),
+        ),
+    ],
+)
+@pytest.mark.parametrize("code", [0, 1])
+def test_the_course_commands_hand_on_options_and_exit_code(
+    monkeypatch, arguments, module, function, wanted, code
+):
+    asked = []
+
+    def call(*values, **options):
+        asked.append(values or options)
+        return code
+
+    put(monkeypatch, f"dcar_edu.{module}", **{function: call})
+    assert cli.main(arguments.split()) == code
+    assert asked == [wanted]
+
+
+def test_several_lessons_come_in_one_string(monkeypatch):
+    asked = []
+    put(monkeypatch, "dcar_edu.course.runner", run=lambda *values: asked.append(values) or 0)
+    cli.main(["course", "run", "--lessons", "00 04"])
+    assert asked == [("auto", ["00", "04"], "solutions", False)]
+
+
+def test_grade(monkeypatch):
+    asked = []
+    put(monkeypatch, "dcar_edu.course.grader", grade=lambda *values: asked.append(values))
+    assert cli.main(["course", "grade", "class", "--seed", "7", "--out", "marks.csv"]) == 0
+    assert asked == [(Path("class"), 7, Path("marks.csv"))]
+
+
+def test_experiment(monkeypatch):
+    asked = []
+    put(monkeypatch, "dcar_edu.course.experiments", experiment=lambda *v: asked.append(v))
+    assert cli.main(["experiment", "01_compression", "--arm", "f8", "--seed", "3"]) == 0
+    assert asked == [("01_compression", "f8", 3)]
+
+
+def test_bench_data(monkeypatch, capsys):
+    asked = {}
+
+    def measure(**options):
+        asked.update(options)
+        return {"images a second": 1234.56, "resolution": 64}
+
+    put(monkeypatch, "dcar_edu.bench.data", measure=measure)
+    assert cli.main(["bench", "data", "--resolution", "64", "--seconds", "0.5"]) == 0
+    assert asked == {"resolution": 64, "seconds": 0.5}
+    images, resolution = capsys.readouterr().out.splitlines()
+    assert images.split() == ["images", "a", "second", "1,234.6"]
+    assert resolution.split() == ["resolution", "64"]
