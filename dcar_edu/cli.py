@@ -76,15 +76,14 @@ def course_build(arguments: argparse.Namespace) -> int:
     """Build both notebooks of every lesson from lessons/src."""
     from dcar_edu.course.builder import build
 
-    return build(check=arguments.check)
+    return build(check=arguments.check, execute=arguments.execute, budget=arguments.budget)
 
 
 def course_run(arguments: argparse.Namespace) -> int:
     """Execute the lessons in order and report time, memory and metrics."""
     from dcar_edu.course.runner import run
 
-    lessons = arguments.lessons.split()
-    return run(arguments.budget, lessons, arguments.view, arguments.fresh)
+    return run(arguments.budget, arguments.lessons, arguments.view, arguments.fresh)
 
 
 def course_grade(arguments: argparse.Namespace) -> int:
@@ -159,6 +158,8 @@ def _parser() -> argparse.ArgumentParser:
 def _add_course(course: argparse._SubParsersAction) -> None:
     command = _add(course, "build", course_build)
     command.add_argument("--check", action="store_true", help="write nothing; fail on a difference")
+    command.add_argument("--execute", metavar='"00 04"', help="then execute these solutions")
+    command.add_argument("--budget", choices=["smoke", "cpu", "gpu"], help="of that execution")
 
     command = _add(course, "run", course_run)
     command.add_argument("--budget", default="auto", choices=["auto", "smoke", "cpu", "gpu"])

@@ -9,6 +9,8 @@ from PIL import Image
 import dcar_edu
 from dcar_edu import cli
 
+ONLY_BUILD = {"execute": None, "budget": None}
+
 
 def put(monkeypatch, module: str, **functions):
     """Stand in for a room, so that only the command line is tested here."""
@@ -109,14 +111,20 @@ def test_generate_numbers_several_pictures(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "module", "function", "wanted"),
     [
-        ("course build", "course.builder", "build", {"check": False}),
-        ("course build --check", "course.builder", "build", {"check": True}),
-        ("course run", "course.runner", "run", ("auto", [], "solutions", False)),
+        ("course build", "course.builder", "build", {"check": False, **ONLY_BUILD}),
+        ("course build --check", "course.builder", "build", {"check": True, **ONLY_BUILD}),
+        (
+            "course build --execute 01 --budget cpu",
+            "course.builder",
+            "build",
+            {"check": False, "execute": "01", "budget": "cpu"},
+        ),
+        ("course run", "course.runner", "run", ("auto", "", "solutions", False)),
         (
             "course run --budget cpu --lessons 04 --view student --fresh",
             "course.runner",
             "run",
-            ("cpu", ["04"], "student", True),
+            ("cpu", "04", "student", True),
         ),
     ],
 )
@@ -139,7 +147,7 @@ def test_several_lessons_come_in_one_string(monkeypatch):
     asked = []
     put(monkeypatch, "dcar_edu.course.runner", run=lambda *values: asked.append(values) or 0)
     cli.main(["course", "run", "--lessons", "00 04"])
-    assert asked == [("auto", ["00", "04"], "solutions", False)]
+    assert asked == [("auto", "00 04", "solutions", False)]
 
 
 def test_grade(monkeypatch):
