@@ -195,7 +195,7 @@ EXERCISES = (
             Mistake("always divides by 32", _forgets_f),
         ),
         alternatives=(_with_divmod,),
-        used_in="dcar_edu.tokenizer.autoencoder",
+        used_in="dcar_edu.tokenizer.autoencoder.to_latent_grid",
     ),
     Exercise(
         id="00.2",
