@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 
 from dcar_edu import __version__
@@ -162,19 +163,11 @@ def extras() -> list[Line]:
 
 
 def _extra(name: str, packages: list[str]) -> Line:
-    missing = [package for package in packages if not _installed(package)]
+    missing = [package for package in packages if not [*distributions(name=package)]]
     if missing:
         fix = f"pip install 'dcar_edu[{name}]'"
         return Line("WARN", f"extra {name}", f"missing {', '.join(missing)}", fix)
     return Line("OK", f"extra {name}", f"{len(packages)} packages")
-
-
-def _installed(package: str) -> bool:
-    try:
-        importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def torchvision() -> Line:
