@@ -82,6 +82,7 @@ def execute_solution(path: Path, root: Path, budget: str | None = None, limit: i
     print(f"executing solutions/{path.name} at budget {budget} ...", flush=True)
     loaded = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(path.parent)}}
+    begun: list[str] = []
     client = nbclient.NotebookClient(
         loaded,
         timeout=limit,
@@ -90,16 +91,20 @@ def execute_solution(path: Path, root: Path, budget: str | None = None, limit: i
         resources=resources,
         store_widget_state=False,
         record_timing=False,
+        on_cell_execute=lambda cell, cell_index: begun.append(f"cell {cell_index} (id {cell.id})"),
     )
     started = time.monotonic()
     try:
         with kernel_environment(root, budget, strict=True):
             client.execute()
-    except nbclient.exceptions.CellExecutionError as error:
-        print(f"solutions/{path.name} failed at {failed_cell(loaded)}:\n{error}")
-        return False
-    except (nbclient.exceptions.CellTimeoutError, nbclient.exceptions.DeadKernelError) as error:
-        print(f"solutions/{path.name} failed at {failed_cell(loaded)}: {error}")
+    except (
+        nbclient.exceptions.CellExecutionError,
+        nbclient.exceptions.CellTimeoutError,
+        nbclient.exceptions.DeadKernelError,
+    ) as error:
+        print(
+            f"solutions/{path.name} failed at {(begun or ['its start'])[-1]}:\n{plain(str(error))}"
+        )
         return False
     notebook = json.loads(nbformat.writes(loaded))
     notebook["metadata"] = json.loads(path.read_text(encoding="utf-8"))["metadata"]
@@ -111,13 +116,9 @@ def execute_solution(path: Path, root: Path, budget: str | None = None, limit: i
     return True
 
 
-def failed_cell(notebook: Any) -> str:
-    """Name the first cell that raised, or else the first that never finished: number and id."""
-    code = [(i, c) for i, c in enumerate(notebook["cells"]) if c["cell_type"] == "code"]
-    raised = [p for p in code if any(o["output_type"] == "error" for o in p[1].get("outputs", []))]
-    unfinished = [p for p in code if p[1].get("execution_count") is None and p[1]["source"].strip()]
-    index, cell = (raised or unfinished or code[-1:] or [(0, {"id": "none"})])[0]
-    return f"cell {index} (id {cell.get('id')})"
+def plain(text: str) -> str:
+    """A traceback without the codes that colour it on a terminal."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 def stamp(notebook: dict[str, Any], root: Path, budget: str, seconds: int) -> dict[str, Any]:

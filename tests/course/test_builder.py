@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dcar_edu.course.builder import build
-from dcar_edu.course.execute import clean_outputs, commit, execute_solution, failed_cell
+from dcar_edu.course.execute import clean_outputs, commit, execute_solution
 from dcar_edu.course.source import choose, count_words, read_lessons, student_text
 
 NAME = "00_small_numbers.ipynb"
@@ -155,12 +155,6 @@ def test_widgets_timings_and_empty_outputs_are_dropped():
     assert cell["metadata"] == {"tags": ["x"]}
     assert cell["source"] == ["a\n", "b"]
     assert notebook["metadata"] == {}
-
-
-def test_the_first_unfinished_cell_is_named_when_none_raised():
-    done = {"cell_type": "code", "id": "a", "execution_count": 1, "source": "1", "outputs": []}
-    open_ = {**done, "id": "b", "execution_count": None}
-    assert failed_cell({"cells": [done, open_, {**open_, "id": "c"}]}) == "cell 1 (id b)"
 
 
 def test_commit_of_something_that_is_no_checkout(tmp_path: Path):
