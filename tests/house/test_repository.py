@@ -34,7 +34,7 @@ def text_of(path: Path) -> str:
 # Written in pieces, so that this file does not hold what it looks for.
 PRIVATE = [
     r"(?<![\w.}~])/" + folder
-    for folder in ("work/", "root/", "tmp/", r"home/(?!me\b)\w", r"Users/\w")
+    for folder in ("work/", "root/", "tmp/", r"home/(?!me?\b)\w", r"Users/\w")
 ]
 HOSTS = [
     "pypi" + r"\.org",
