@@ -147,6 +147,7 @@ def reveal_map(order: torch.Tensor, picture: Any = None) -> "Figure":
             ax.text(column, row, str(step), ha="center", va="center", color=ink, fontsize=9)
     ax.set(xticks=[], yticks=[], title="step in which a token appeared")
     ax.grid(False)
+    ax.spines[:].set_visible(False)
     if picture is not None:
         picture_on(axes[0, 0], to_picture(picture))
         axes[0, 0].set_title("the picture")
@@ -168,6 +169,7 @@ def wolf_strip(tiles: Mapping[str, Any]) -> None:
             picture_on(ax, to_picture(tiles[number]))
         else:
             picture_on(ax, to_picture(torch.ones(3, 8, 8)))
+            ax.set(xlim=(0, 7), ylim=(7, 0))
             look: Any = {"fill": False, "edgecolor": EMPTY, "linestyle": "--", "linewidth": 1.5}
             ax.add_patch(Rectangle((0, 0), 7, 7, **look))
         ax.set_title(number, fontsize=9, pad=3, color="black" if number in tiles else "#767676")

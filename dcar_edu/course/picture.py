@@ -4,6 +4,7 @@ import base64
 import contextlib
 import io
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -178,20 +179,13 @@ def image_grid(
         ValueError: no pictures, or titles that do not fit their number.
     """
     pictures = [to_picture(image) for image in images]
-    if not pictures or columns < 1:
-        raise ValueError(f"image_grid needs pictures, got {len(pictures)} in {columns} columns.")
-    rows = -(-len(pictures) // columns)
-    if titles is not None and len(titles) not in (len(pictures), columns):
-        raise ValueError(
-            f"titles must be one a picture ({len(pictures)}) or one a column ({columns}), "
-            f"got {len(titles)}."
-        )
-    if row_titles is not None and len(row_titles) != rows:
-        raise ValueError(f"row_titles must be one a row ({rows}), got {len(row_titles)}.")
+    rows = -(-len(pictures) // max(columns, 1))
+    _check_titles(len(pictures), rows, columns, titles, row_titles)
     side = min(tile, (8.0 - (1.2 if row_titles else 0)) / columns)
-    lines = max((t.count("\n") + 1 for t in titles), default=0) if titles else 0
+    titles = [_wrapped(title, int(13 * side)) for title in titles or ()]
+    lines = max((title.count("\n") + 1 for title in titles), default=0)
     shape = max(p.height / p.width for p in pictures)
-    text = 0.2 * lines * (rows if titles and len(titles) > columns else 1)
+    text = 0.2 * lines * (rows if len(titles) > columns else 1)
     width = side * columns + (1.2 if row_titles else 0)
     figure, axes = panels(rows, columns, width=width, height=side * shape * rows + text + 0.1)
     for place, ax in enumerate(axes.flat):
@@ -199,11 +193,36 @@ def image_grid(
             ax.set_axis_off()
             continue
         picture_on(ax, pictures[place])
-        if titles is not None and place < len(titles):
+        if place < len(titles):
             ax.set_title(titles[place], fontsize=9, pad=3)
         if row_titles is not None and place % columns == 0:
             ax.set_ylabel(row_titles[place // columns], rotation=0, ha="right", va="center")
     return figure
+
+
+def _check_titles(
+    count: int,
+    rows: int,
+    columns: int,
+    titles: Sequence[str] | None,
+    row_titles: Sequence[str] | None,
+) -> None:
+    if count == 0 or columns < 1:
+        raise ValueError(
+            f"image_grid needs at least one picture and one column, got {count} pictures in "
+            f"{columns} columns."
+        )
+    if titles is not None and len(titles) not in (count, columns):
+        raise ValueError(
+            f"titles must be one a picture ({count}) or one a column ({columns}), "
+            f"got {len(titles)}."
+        )
+    if row_titles is not None and len(row_titles) != rows:
+        raise ValueError(f"row_titles must be one a row ({rows}), got {len(row_titles)}.")
+
+
+def _wrapped(title: str, most: int) -> str:
+    return "\n".join(textwrap.fill(line, max(most, 6)) for line in title.splitlines())
 
 
 def picture_on(ax: "Axes", picture: Image.Image) -> None:
