@@ -1,0 +1,369 @@
+"""The whole DC-AR: prompts in, pictures out.
+
+Source: DC-AR (arXiv:2507.04947), generation; its released inference code.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from einops import rearrange, repeat
+from PIL import Image
+from torch import Tensor, nn
+
+from dcar_edu import checkpoint, images
+from dcar_edu.generator import GeneratorConfig, MaskedGenerator, SamplingStep, sample_tokens
+from dcar_edu.generator.model import TextMemory
+from dcar_edu.generator.residual_head import guide
+from dcar_edu.text import TextEncoder, load_text_encoder
+from dcar_edu.tokenizer import HybridTokenizer
+
+GREY = 0.8
+"""Brightness of a hidden cell in a preview, in [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class GenerationStep:
+    """A drawing after one step."""
+
+    step: int
+    """From 1."""
+    indices: Tensor
+    """int64 ``(b, h, w)``; hidden tokens hold ``num_codes``."""
+    mask: Tensor
+    """bool ``(b, h, w)``, True = still hidden."""
+    confidence: Tensor
+    """float ``(b, h, w)``."""
+    preview: list[Image.Image]
+    """The discrete path's picture; hidden cells are grey."""
+
+
+class DCAR(nn.Module):
+    """Tokenizer, generator and text encoder, ready to draw.
+
+    Args:
+        tokenizer: turns tokens into pixels.
+        generator: turns text into tokens; trained on this tokenizer's tokens.
+        text_encoder: the one that the generator was trained with.
+
+    Raises:
+        ValueError: the generator was trained with another tokenizer, or widths do not fit.
+    """
+
+    def __init__(
+        self, tokenizer: HybridTokenizer, generator: MaskedGenerator, text_encoder: TextEncoder
+    ):
+        super().__init__()
+        _check_pair(tokenizer, generator, text_encoder)
+        self.tokenizer, self.generator = tokenizer.eval(), generator.eval()
+        self.text_encoder = text_encoder
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.generator.device
+
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        size: tuple[int, int] | None = None,
+        num_steps: int = 12,
+        guidance: float = 4.5,
+        guidance_schedule: str = "constant",
+        temperature: float = 1.5,
+        residual_steps: int = 20,
+        residual_clip: float | None = None,
+        seed: int | Sequence[int] | None = None,
+    ) -> list[Image.Image]:
+        """Draw one picture for each prompt.
+
+        Args:
+            prompts: one or several.
+            size: height and width in pixels; default: what the generator was trained at.
+            num_steps: sampling steps.
+            guidance: ``s`` in ``cond + s * (cond - uncond)``; 0: off.
+            guidance_schedule: ``"constant"``, or ``"linear"`` from 0 in the first step on.
+            temperature: 0: always the best guess; 1.5: the paper's.
+            residual_steps: steps of the diffusion head; 0: discrete path only.
+            residual_clip: bound of a residual in units of its scale; None: the model's own.
+            seed: one number (pictures get seed, seed + 1, ...), or one for each prompt. A picture
+                depends on its own seed and prompt, not on its neighbours.
+
+        Returns:
+            PIL pictures, in the order of the prompts.
+
+        Raises:
+            ValueError: a size that tokens cannot fill, too many steps, or seeds that do not fit.
+        """
+        drawing = self._draw(
+            prompts, size, num_steps, guidance, guidance_schedule, temperature, seed
+        )
+        for _ in drawing.steps():
+            pass
+        return drawing.finish(guidance, residual_steps, residual_clip)
+
+    def generate_steps(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        size: tuple[int, int] | None = None,
+        num_steps: int = 12,
+        guidance: float = 4.5,
+        guidance_schedule: str = "constant",
+        temperature: float = 1.5,
+        seed: int | Sequence[int] | None = None,
+    ) -> Iterator[GenerationStep]:
+        """Draw like :meth:`generate`, but give a record after each step.
+
+        Raises:
+            ValueError: see :meth:`generate`.
+        """
+        drawing = self._draw(
+            prompts, size, num_steps, guidance, guidance_schedule, temperature, seed
+        )
+        for step in drawing.steps():
+            yield GenerationStep(
+                step.step, step.indices, step.mask, step.confidence, self.preview(step)
+            )
+
+    @torch.no_grad()
+    def preview(self, step: SamplingStep) -> list[Image.Image]:
+        """The discrete path's pictures of a half-done drawing, hidden cells grey."""
+        latents = self.tokenizer.quantizer.look_up(
+            step.indices.where(~step.mask, 0).to(self.device)
+        )
+        drawn = self.tokenizer.decode_latents(
+            latents.masked_fill(step.mask[:, None].to(self.device), 0)
+        )
+        f = self.tokenizer.config.downsample
+        cells = repeat(step.mask, "b h w -> b 1 (h i) (w j)", i=f, j=f).to(self.device)
+        return [images.to_pil(image) for image in drawn.masked_fill(cells, GREY)]
+
+    def save_pretrained(
+        self, folder: str | os.PathLike, *, dtype: torch.dtype | None = None
+    ) -> Path:
+        """Write ``config.json``, ``tokenizer/`` and ``generator/``; the text encoder by name."""
+        folder = Path(folder)
+        self.tokenizer.save_pretrained(folder / "tokenizer", dtype=dtype)
+        self.generator.save_pretrained(folder / "generator", dtype=dtype)
+        content = {"tokenizer": "tokenizer", "text_encoder": self.text_encoder.name}
+        checkpoint.write_atomically(
+            folder / "config.json", json.dumps(content, indent=1).encode()
+        )
+        return folder
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike) -> Self:
+        """Load a model in eval mode.
+
+        Args:
+            name: a folder that :meth:`save_pretrained` wrote, the name of a shipped model such as
+                ``"emoji-128"``, or a Hub id such as ``"somebody/some-model"``.
+
+        Raises:
+            ValueError: nothing of that name, or files that do not fit.
+        """
+        folder = find_model(name)
+        config = folder / "config.json"
+        try:
+            content = json.loads(config.read_text())
+            tokenizer, text = folder / content["tokenizer"], content["text_encoder"]
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(
+                f"'{folder}' holds no DC-AR model: {error}. It needs the config.json, tokenizer/ "
+                "and generator/ that save_pretrained writes."
+            ) from error
+        generator = MaskedGenerator.from_pretrained(folder / "generator")
+        length = generator.config.text_length
+        return cls(
+            HybridTokenizer.from_pretrained(tokenizer),
+            generator,
+            load_text_encoder(text, length=length),
+        ).eval()
+
+    def _draw(
+        self,
+        prompts: str | Sequence[str],
+        size: tuple[int, int] | None,
+        num_steps: int,
+        guidance: float,
+        guidance_schedule: str,
+        temperature: float,
+        seed: int | Sequence[int] | None,
+    ) -> "_Drawing":
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        if guidance_schedule not in ("constant", "linear"):
+            raise ValueError(
+                f"guidance_schedule must be 'constant' or 'linear', got '{guidance_schedule}'."
+            )
+        f, grid = self.tokenizer.config.downsample, self.generator.config.grid
+        size = size or (grid[0] * f, grid[1] * f)
+        if min(size) < f or size[0] % f or size[1] % f:
+            raise ValueError(
+                f"size must be (height, width) in multiples of {f} pixels, got {tuple(size)}. "
+                f"This model was trained at {(grid[0] * f, grid[1] * f)}."
+            )
+        text = self.text_encoder(prompts)
+        read = self.generator.read_text
+        with torch.no_grad():
+            cond = read(text.states.to(self.device), text.mask)
+            null = read(None, text.mask) if guidance else None
+        return _Drawing(
+            self,
+            cond,
+            null,
+            (len(prompts), size[0] // f, size[1] // f),
+            num_steps,
+            guidance,
+            guidance_schedule,
+            temperature,
+            seeds(seed, len(prompts)),
+        )
+
+
+@dataclass
+class _Drawing:
+    """One run of the sampler, and the hidden states that the residual head needs."""
+
+    model: DCAR
+    cond: TextMemory
+    null: TextMemory | None
+    shape: tuple[int, int, int]
+    num_steps: int
+    guidance: float
+    schedule: str
+    temperature: float
+    sources: list[torch.Generator]
+    initial: Tensor | None = None
+
+    def steps(self) -> Iterator[SamplingStep]:
+        generator = self.model.generator
+        self.hidden: Tensor | None = None
+        self.null_hidden: Tensor | None = None
+        latest: list[Tensor] = []
+
+        @torch.no_grad()
+        def predict(indices: Tensor, step: int) -> Tensor:
+            indices = indices.to(self.model.device)
+            out = generator.predict(indices, self.cond)
+            latest[:] = [out.hidden]
+            if self.null is None:
+                return out.logits
+            null = generator.predict(indices, self.null)
+            latest.append(null.hidden)
+            share = (step - 1) / self.num_steps if self.schedule == "linear" else 1.0
+            return guide(out.logits, null.logits, self.guidance * share)
+
+        for step in sample_tokens(
+            predict,
+            self.shape,
+            generator.config.num_codes,
+            num_steps=self.num_steps,
+            temperature=self.temperature,
+            initial=self.initial,
+            generator=self.sources,
+        ):
+            self._keep(latest, step.active)
+            self.indices = step.indices
+            yield step
+
+    def _keep(self, latest: list[Tensor], active: Tensor) -> None:
+        """Each picture's residuals are drawn from the hidden states of its own last step."""
+        rows = active.to(latest[0].device)[:, None, None]
+        old = [latest[0] if self.hidden is None else self.hidden]
+        if len(latest) > 1:
+            old.append(latest[1] if self.null_hidden is None else self.null_hidden)
+        kept = [torch.where(rows, new, was) for new, was in zip(latest, old, strict=True)]
+        self.hidden = kept[0]
+        self.null_hidden = kept[1] if len(kept) > 1 else None
+
+    def finish(self, guidance: float, steps: int, clip: float | None) -> list[Image.Image]:
+        """Draw the residuals and decode."""
+        model, residuals = self.model, None
+        if steps:
+            b, h, w = self.shape
+            config = model.generator.config
+            shape = (steps + 1, h * w, config.latent_channels)
+            noise = torch.stack([torch.randn(shape, generator=g) for g in self.sources], dim=1)
+            assert self.hidden is not None
+            drawn = model.generator.sample_residuals(
+                self.hidden,
+                self.null_hidden,
+                guidance=guidance,
+                num_steps=steps,
+                clip=config.residual_clip if clip is None else clip,
+                noise=noise,
+            )
+            residuals = rearrange(drawn, "b (h w) c -> b c h w", h=h)
+        return [images.to_pil(image) for image in model.tokenizer.decode(self.indices, residuals)]
+
+
+def seeds(seed: int | Sequence[int] | None, count: int) -> list[torch.Generator]:
+    """One random source a picture.
+
+    Raises:
+        ValueError: a list of another length.
+    """
+    if seed is None:
+        seed = torch.Generator().seed() % 2**31
+    numbers = [seed + i for i in range(count)] if isinstance(seed, int) else list(seed)
+    if len(numbers) != count:
+        raise ValueError(
+            f"give one seed, or one for each of the {count} prompts; got {len(numbers)}."
+        )
+    return [torch.Generator().manual_seed(number) for number in numbers]
+
+
+def find_model(name: str | os.PathLike) -> Path:
+    """The folder of a model: a path, a shipped name, or a Hub id (downloaded once).
+
+    Raises:
+        ValueError: none of the three; says what is there.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    shipped = checkpoint.data_folder() / "checkpoints"
+    if (shipped / name).is_dir():
+        return shipped / name
+    if str(name).count("/") == 1 and not str(name).startswith("."):
+        try:
+            from huggingface_hub import snapshot_download
+
+            return Path(snapshot_download(str(name)))
+        except Exception as error:
+            raise ValueError(
+                f"cannot fetch '{name}' from the Hub: {error}. Check the name and the connection."
+            ) from error
+    there = sorted(p.name for p in shipped.glob("*")) if shipped.is_dir() else []
+    raise ValueError(
+        f"no model called '{name}': not a folder, and the shipped ones are {there}. "
+        "Give a folder, one of these names, or a Hub id like 'somebody/some-model'."
+    )
+
+
+def _check_pair(
+    tokenizer: HybridTokenizer, generator: MaskedGenerator, text_encoder: TextEncoder
+) -> None:
+    config: GeneratorConfig = generator.config
+    wanted = config.tokenizer_fingerprint
+    if wanted is not None and wanted != tokenizer.fingerprint():
+        raise ValueError(
+            f"this generator was trained on the tokens of another tokenizer ({wanted}, not "
+            f"{tokenizer.fingerprint()}): its pictures would be noise. Load the pair together."
+        )
+    pairs = [
+        ("num_codes", config.num_codes, tokenizer.config.num_codes),
+        ("latent_channels", config.latent_channels, tokenizer.config.latent_channels),
+        ("text_width", config.text_width, text_encoder.width),
+    ]
+    for name, here, there in pairs:
+        if here != there:
+            raise ValueError(
+                f"{name} must agree: the generator has {here}, its partner {there}. "
+                "Build the generator for this tokenizer and text encoder."
+            )
