@@ -125,3 +125,24 @@ def emoji_caption(label: str, style: str, background: str, size: str = "normal")
     """
     words = "a small" if size == "small" else "a"
     return f"{words} {STYLES[style]} of {noun_phrase(label)} {on_background(background)}"
+
+
+def counted(noun: str, number: int) -> str:
+    """Say how many.
+
+    Example:
+        >>> counted("apple", 3), counted("owl", 1)
+        ('three apples', 'an owl')
+    """
+    return article(noun) if number == 1 else f"{NUMBERS[number]} {plural(noun)}"
+
+
+def scene_caption(content: str, style: str, background: str, *, several: bool) -> str:
+    """Write the caption of a scene; "emoji" is its own plural.
+
+    Example:
+        >>> scene_caption("three apples", "3d", "white", several=True)
+        '3D emoji of three apples on a white background'
+    """
+    what = STYLES[style] if several else f"a {STYLES[style]}"
+    return f"{what} of {content} {on_background(background)}"

@@ -3,7 +3,7 @@
 A split is fixed by the sha256 of a concept's code points, never by style, seed or order.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from dcar_edu.data.art import Concept, fraction, read_concepts
-from dcar_edu.data.captions import BACKGROUNDS, SIZES, STYLES, emoji_caption
+from dcar_edu.data.captions import BACKGROUNDS, SIZES, emoji_caption
+from dcar_edu.data.splits import (
+    SPLITS,
+    check_resolution,
+    choose,
+    choose_concepts,
+    choose_styles,
+    concept_role,
+    split_of,
+)
 from dcar_edu.data.tiles import load_tiles
-
-SPLITS = ("train", "held_out_concepts", "held_out_styles", "held_out_colours")
-HELD_OUT = 0.075  # of the concepts, for each of the three kinds: about 100
-ROLE = "role 70330"  # chosen so that what lessons draw is held out nowhere (data/README.md)
-NATIVE_3D = 256  # pixels; Fluent 3D is not drawn, it comes as pictures of this size
 
 
 @dataclass(frozen=True)
@@ -44,68 +47,6 @@ class EmojiBatch:
     images: Tensor
     captions: list[str]
     records: tuple
-
-
-def concept_role(concept: Concept) -> tuple[str, str | None]:
-    """Say what is held out about a concept.
-
-    Returns:
-        ``("concept", None)``, ``("style", one style)``, ``("colour", one background)``
-        or ``("nothing", None)``.
-    """
-    place, pick = fraction(ROLE, concept.hexcode), fraction(f"{ROLE} pick", concept.hexcode)
-    if place < HELD_OUT:
-        return "concept", None
-    if place < 2 * HELD_OUT and len(concept.styles) > 1:
-        return "style", concept.styles[int(pick * len(concept.styles))]
-    if 2 * HELD_OUT <= place < 3 * HELD_OUT:
-        return "colour", list(BACKGROUNDS)[int(pick * len(BACKGROUNDS))]
-    return "nothing", None
-
-
-def _in_split(split: str, role: tuple[str, str | None], style: str, background: str) -> bool:
-    kind, value = role
-    if kind == "concept":
-        return split == "held_out_concepts"
-    if kind == "style" and style == value:
-        return split == "held_out_styles"
-    if kind == "colour" and background == value:
-        return split == "held_out_colours"
-    return split == "train"
-
-
-def _choose(what: str, wanted: Iterable[str] | None, known: Iterable[str]) -> tuple[str, ...]:
-    known = tuple(known)
-    if wanted is None:
-        return known
-    wanted = (wanted,) if isinstance(wanted, str) else tuple(wanted)
-    unknown = [name for name in wanted if name not in known]
-    if unknown or not wanted:
-        raise ValueError(
-            f"{what} must be chosen from {', '.join(known)}; got {', '.join(unknown) or 'none'}."
-        )
-    return wanted
-
-
-def _choose_concepts(split: str, wanted: int | Sequence[str] | None) -> list[Concept]:
-    held_out = split == "held_out_concepts"
-    pool = [c for c in read_concepts() if (concept_role(c)[0] == "concept") == held_out]
-    if wanted is None:
-        return pool
-    if isinstance(wanted, int):
-        if not 1 <= wanted <= len(pool):
-            raise ValueError(
-                f"concepts must be between 1 and {len(pool)} for split '{split}', got {wanted}."
-            )
-        return pool[:wanted]
-    by_label = {concept.label: concept for concept in pool}
-    unknown = [label for label in wanted if label not in by_label]
-    if unknown or not wanted:
-        raise ValueError(
-            f"no concept of split '{split}' is called {', '.join(map(repr, unknown)) or 'nothing'}."
-            " Labels are CLDR names such as 'wolf'; data/emoji/concepts.jsonl lists them all."
-        )
-    return [by_label[label] for label in wanted]
 
 
 class CaptionedEmoji:
@@ -138,17 +79,13 @@ class CaptionedEmoji:
         backgrounds: Sequence[str] | None = None,
         sizes: Sequence[str] | None = None,
     ):
-        if split not in SPLITS:
-            raise ValueError(f"split must be one of {', '.join(SPLITS)}; got '{split}'.")
-        if resolution < 16 or resolution % 4:
-            raise ValueError(
-                f"resolution must be a multiple of 4 and at least 16, got {resolution}."
-            )
-        self.split, self.resolution = split, resolution
-        self.styles = self._check_styles(styles)
-        self.backgrounds = _choose("backgrounds", backgrounds, BACKGROUNDS)
-        self.sizes = _choose("sizes", sizes, SIZES)
-        self.concepts = _choose_concepts(split, concepts)
+        (self.split,) = choose("split", split, SPLITS)
+        check_resolution(resolution, 4)
+        self.resolution = resolution
+        self.styles = choose_styles(styles, resolution)
+        self.backgrounds = choose("backgrounds", backgrounds, BACKGROUNDS)
+        self.sizes = choose("sizes", sizes, SIZES)
+        self.concepts = choose_concepts(split, concepts)
         self._keys, self._rows = self._enumerate()
         if not len(self._rows):
             raise ValueError(
@@ -158,17 +95,6 @@ class CaptionedEmoji:
         self._place = {key: place for place, key in enumerate(self._keys)}
         self._labels = {concept.hexcode: concept.label for concept in self.concepts}
         self._tiles: dict[torch.device, Tensor] = {}
-
-    def _check_styles(self, styles: Sequence[str] | None) -> tuple[str, ...]:
-        chosen = _choose("styles", styles, STYLES)
-        if self.resolution <= NATIVE_3D:
-            return chosen
-        if styles is not None and "3d" in chosen:
-            raise ValueError(
-                f"style '3d' comes as {NATIVE_3D} px pictures, got resolution {self.resolution}. "
-                "Above that use styles=('flat', 'noto', 'blob')."
-            )
-        return tuple(style for style in chosen if style != "3d")
 
     def _enumerate(self) -> tuple[list[tuple[str, str]], np.ndarray]:
         """List the tiles (style, hexcode) and the examples (tile, background, size)."""
@@ -180,7 +106,7 @@ class CaptionedEmoji:
                 grounds = [
                     place
                     for place, name in enumerate(self.backgrounds)
-                    if style in concept.styles and _in_split(self.split, role, style, name)
+                    if style in concept.styles and split_of(role, style, name) == self.split
                 ]
                 if grounds:
                     keys.append((style, concept.hexcode))
@@ -208,12 +134,12 @@ class CaptionedEmoji:
         Raises:
             ValueError: the split does not hold it; the message says what it lacks.
         """
-        _choose("style", style, self.styles)
-        _choose("background", background, self.backgrounds)
-        size = _choose("size", size or "normal", SIZES)[0]
+        choose("style", style, self.styles)
+        choose("background", background, BACKGROUNDS)
+        (size,) = choose("size", size or "normal", SIZES)
         for concept in self.concepts:
             if concept.label == label and style in concept.styles:
-                if _in_split(self.split, concept_role(concept), style, background):
+                if split_of(concept_role(concept), style, background) == self.split:
                     return EmojiExample(style, label, concept.hexcode, background, size)
                 break
         raise ValueError(
@@ -250,8 +176,14 @@ class CaptionedEmoji:
         tiles = self.tiles(device)
         index = torch.tensor(places, dtype=torch.int64, device=tiles.device)
         colours = torch.tensor([BACKGROUNDS[e.background] for e in examples], dtype=torch.float32)
-        small = torch.tensor([e.size == "small" for e in examples], device=tiles.device)
-        return compose(tiles[index], colours.to(tiles.device), small)
+        colours = colours.reshape(-1, 3).to(tiles.device)
+        small = torch.tensor([e.size == "small" for e in examples], dtype=torch.bool)
+        images = torch.empty(len(places), 3, *tiles.shape[2:], device=tiles.device)
+        rows = 32 if tiles.device.type == "cpu" else max(len(places), 1)  # 32 fit in a CPU's cache
+        for start in range(0, len(places), rows):
+            part = slice(start, start + rows)
+            compose(tiles[index[part]], colours[part], small[part], images[part])
+        return images
 
     def batch(
         self, n: int, *, device: torch.device | str = "cpu", generator: torch.Generator
@@ -269,27 +201,24 @@ class CaptionedEmoji:
         return EmojiBatch(images, [record.caption for record in records], records)
 
 
-def compose(tiles: Tensor, colours: Tensor, small: Tensor) -> Tensor:
+def compose(tiles: Tensor, colours: Tensor, small: Tensor, images: Tensor) -> None:
     """Lay tiles onto plain colours: ``colour + alpha (tile - colour)``.
 
     Args:
         tiles: uint8 RGBA ``(n, 4, h, w)``, straight alpha.
         colours: ``(n, 3)`` in 0..255.
-        small: ``(n,)`` bool; True shrinks the tile to half its height and width, centred.
-            Shrinking after laying on a plain colour averages with premultiplied alpha.
-
-    Returns:
-        Images ``(n, 3, h, w)``, float32 in [-1, 1].
+        small: ``(n,)`` bool, on the CPU; True shrinks the tile to half its height and width,
+            centred. Shrinking after laying on a plain colour averages with premultiplied alpha.
+        images: ``(n, 3, h, w)``, filled with float32 in [-1, 1].
     """
-    colours = (colours / 127.5 - 1)[:, :, None, None]
-    images = tiles[:, :3] / 127.5
-    images -= 1
-    alpha = tiles[:, 3:] / 255
-    images = torch.lerp(colours.expand_as(images), images, alpha.expand_as(images))
-    if small.any():
-        h, w = images.shape[-2:]
-        shrunk = avg_pool2d(images[small], 2)
-        canvas = colours[small].expand(-1, -1, h, w).clone()
-        canvas[:, :, h // 4 : h // 4 + h // 2, w // 4 : w // 4 + w // 2] = shrunk
-        images[small] = canvas
-    return images
+    layers = tiles.float()
+    ground = (colours / 127.5 - 1)[:, :, None, None]
+    alpha = layers[:, 3:].div_(255).expand(-1, 3, -1, -1)
+    art = layers[:, :3].div_(127.5).sub_(1)
+    torch.lerp(ground.expand_as(art), art, alpha, out=images)
+    h, w = images.shape[-2:]
+    middle = (slice(h // 4, h // 4 + h // 2), slice(w // 4, w // 4 + w // 2))
+    for row in small.nonzero().flatten().tolist():
+        shrunk = avg_pool2d(images[row], 2)
+        images[row] = ground[row]
+        images[row][:, *middle] = shrunk

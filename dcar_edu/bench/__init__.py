@@ -1,0 +1,1 @@
+"""Side-by-side timings: what the course claims about speed, measured."""

@@ -1,0 +1,135 @@
+"""A folder of pictures with captions: your own data."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dcar_edu.data.emoji import EmojiBatch
+from dcar_edu.images import to_model
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+
+
+@dataclass(frozen=True)
+class FolderExample:
+    """One picture file and its caption."""
+
+    file: str
+    caption: str
+
+
+class ImageCaptionFolder:
+    """Pictures of a folder, cropped to the middle square and resized.
+
+    Captions come from ``metadata.jsonl`` (lines such as ``{"file_name": "a.png", "text": "a cat"}``,
+    the form that Hub data sets use), or, where there is no such file, from ``NAME.txt`` beside
+    ``NAME.png``. Pictures with transparency are laid on white.
+
+    Args:
+        folder: where the pictures are; sub-folders count.
+        resolution: height and width in pixels, at least 16.
+        skip_bad: leave out pictures that cannot be read or lack a caption, and count
+            them in ``skipped``, instead of stopping at the first.
+
+    Raises:
+        ValueError: no folder, no picture, an unreadable picture, a missing or empty caption, or
+            a broken line of ``metadata.jsonl``; the message names the file.
+    """
+
+    def __init__(self, folder: str | Path, resolution: int, *, skip_bad: bool = False):
+        self.folder, self.resolution, self.skipped = Path(folder), resolution, 0
+        if resolution < 16:
+            raise ValueError(f"resolution must be at least 16, got {resolution}.")
+        if not self.folder.is_dir():
+            raise ValueError(f"there is no folder {self.folder}. Check the path.")
+        pixels, self._examples = [], []
+        for example in self._find():
+            try:
+                if not example.caption:
+                    raise ValueError(
+                        f"{example.file} has no caption. Add a line to metadata.jsonl or a file "
+                        f"{Path(example.file).with_suffix('.txt')}, or pass skip_bad=True."
+                    )
+                pixels.append(self._read(example.file))
+            except ValueError:
+                if not skip_bad:
+                    raise
+                self.skipped += 1
+                continue
+            self._examples.append(example)
+        if not pixels:
+            bad = f" ({self.skipped} were skipped)" if self.skipped else ""
+            raise ValueError(
+                f"{self.folder} holds no usable picture{bad}. "
+                f"Supported are {', '.join(ENDINGS)} files with captions."
+            )
+        self._pixels = torch.from_numpy(np.stack(pixels))
+
+    def _find(self) -> Iterator[FolderExample]:
+        """List pictures with the caption found, or an empty one."""
+        metadata = self.folder / "metadata.jsonl"
+        if metadata.is_file():
+            for number, line in enumerate(metadata.read_text("utf-8").splitlines(), 1):
+                if line.strip():
+                    yield self._parse(line, number)
+            return
+        for path in sorted(self.folder.rglob("*")):
+            if path.suffix.lower() in ENDINGS:
+                text = path.with_suffix(".txt")
+                caption = text.read_text("utf-8").strip() if text.is_file() else ""
+                yield FolderExample(path.relative_to(self.folder).as_posix(), caption)
+
+    def _parse(self, line: str, number: int) -> FolderExample:
+        try:
+            row = json.loads(line)
+            return FolderExample(str(row["file_name"]), str(row.get("text") or "").strip())
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ValueError(
+                f"line {number} of {self.folder / 'metadata.jsonl'} is broken. "
+                'Each line must read {"file_name": "a.png", "text": "a cat"}.'
+            ) from None
+
+    def _read(self, file: str) -> np.ndarray:
+        try:
+            with Image.open(self.folder / file) as opened:
+                picture = opened.convert("RGBA")
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ValueError(
+                f"{self.folder / file} cannot be read as a picture ({error}). "
+                "Repair or remove it, or pass skip_bad=True."
+            ) from None
+        white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+        picture = Image.alpha_composite(white, picture).convert("RGB")
+        side = min(picture.size)
+        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+        square = picture.crop((left, top, left + side, top + side))
+        size = (self.resolution, self.resolution)
+        return np.array(square.resize(size, Image.Resampling.LANCZOS))
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, place: int) -> FolderExample:
+        return self._examples[place]
+
+    def examples(self) -> list[FolderExample]:
+        """List every example, by file name or in the order of ``metadata.jsonl``."""
+        return list(self._examples)
+
+    def images(self, places: Tensor, device: torch.device | str = "cpu") -> Tensor:
+        """Give pictures by number ``(n,)`` as images ``(n, 3, h, w)`` in [-1, 1]."""
+        return to_model(self._pixels[places].to(device))
+
+    def batch(
+        self, n: int, *, device: torch.device | str = "cpu", generator: torch.Generator
+    ) -> EmojiBatch:
+        """Draw ``n`` pictures at random, with repetition; one seed gives one batch."""
+        places = torch.randint(len(self), (n,), generator=generator)
+        records = tuple(self._examples[place] for place in places.tolist())
+        return EmojiBatch(self.images(places, device), [r.caption for r in records], records)

@@ -1,0 +1,311 @@
+"""Scenes of one to four emoji with captions about number, place, size and colour.
+
+Each example carries its ground truth: what is where, in which colour, in which relation. Layouts
+are drawn in 1/32 of the picture, in cells of their own, so no two objects overlap.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from dcar_edu.data.art import Concept, read_concepts
+from dcar_edu.data.captions import BACKGROUNDS, article, counted, scene_caption
+from dcar_edu.data.emoji import EmojiBatch
+from dcar_edu.data.splits import check_resolution, choose, choose_styles, concept_role, split_of
+from dcar_edu.data.tiles import load_tiles
+
+SPLITS = ("train", "held_out")
+HELD_OUT = 0.1  # of the compositions, by hash of their content
+KINDS = ("single", "two", "count", "position", "size", "colour", "binding")
+SHAPE_STYLES = ("3d", "flat", "noto")  # the blob set lacks most colours
+COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "brown", "black", "white")
+SHAPES = ("circle", "square", "heart")
+UNITS = 32
+VISIBLE = 8  # of 255: fainter alpha does not count as part of a thing
+RELATIONS = {  # the direction from the second thing to the first
+    "to the left of": (-1, 0),
+    "to the right of": (1, 0),
+    "above": (0, -1),
+    "below": (0, 1),
+}
+# The 80 nouns; where the CLDR label is another word, it follows after the colon.
+NOUNS = dict(
+    (entry.split(":") * 2)[:2]
+    for entry in """cat,dog,wolf,fox,bear,panda,koala,lion,tiger,horse,cow,pig,goat,rabbit,mouse,
+    frog,turtle,snake,crab,octopus,whale,dolphin,shark,snail,spider,butterfly,bee:honeybee,owl,
+    penguin,duck,unicorn,tree:deciduous tree,cactus,mushroom,rose,tulip,sunflower,apple:red apple,
+    banana,pear,pineapple,strawberry,avocado,pizza,cookie,doughnut,egg,hot dog,lollipop,
+    cake:birthday cake,airplane,bicycle,bus,ambulance,fire engine,helicopter,motorcycle,sailboat,
+    train,tractor,rocket,house,castle,tent,umbrella,star,sun,snowman,cloud,guitar,violin,key,ring,
+    crown,camera,laptop,telephone,television,backpack,candle""".replace("\n    ", "").split(",")
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One thing in a scene; ``box`` is left, top, right, bottom in [0, 1], tight around it."""
+
+    noun: str
+    label: str
+    hexcode: str
+    colour: str | None
+    place: tuple[int, int, int]  # left, top, side of its tile, in 1/32 of the picture
+    box: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class SceneExample:
+    """A scene's caption and ground truth; ``relation`` holds between the first two objects."""
+
+    kind: str
+    caption: str
+    style: str
+    background: str
+    objects: tuple[SceneObject, ...]
+    relation: str | None = None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a scene holds before it is laid out."""
+
+    kind: str
+    content: str
+    nouns: tuple[str, ...]
+    relation: str | None = None
+
+    @property
+    def is_held_out(self) -> bool:
+        """Decide by content, not by order, relation, style or background."""
+        key = f"scene:{self.kind}:{'|'.join(sorted(self.nouns))}"
+        return int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) / 16**8 < HELD_OUT
+
+
+def _draw(generator: torch.Generator, low: int, high: int) -> int:
+    """Draw an integer from low to high, both included."""
+    return int(torch.randint(low, high + 1, (), generator=generator))
+
+
+def _pick(generator: torch.Generator, values: Sequence[str], count: int = 1) -> list[str]:
+    """Draw different values."""
+    left = list(values)
+    return [left.pop(_draw(generator, 0, len(left) - 1)) for _ in range(count)]
+
+
+def _plan(kind: str, background: str, generator: torch.Generator) -> _Plan:
+    """Draw what a scene of this kind shows."""
+    relation = None
+    if kind in ("colour", "binding"):
+        colours = [colour for colour in COLOURS if colour not in background.split()]
+        count = 1 if kind == "colour" else 2
+        pairs = zip(_pick(generator, colours, count), _pick(generator, SHAPES, count), strict=True)
+        nouns = [f"{colour} {shape}" for colour, shape in pairs]
+        content = " and ".join(map(article, nouns))
+    elif kind in ("single", "count"):
+        number = 1 if kind == "single" else _draw(generator, 2, 4)
+        nouns = _pick(generator, list(NOUNS)) * number
+        content = counted(nouns[0], number)
+    else:
+        nouns = first, second = _pick(generator, list(NOUNS), 2)
+        content = f"{article(first)} and {article(second)}"
+        if kind == "position":
+            relation = _pick(generator, list(RELATIONS))[0]
+            content = f"{article(first)} {relation} {article(second)}"
+        elif kind == "size":
+            content = f"a large {first} and a small {second}"
+    return _Plan(kind, content, tuple(nouns), relation)
+
+
+def _lay_out(plan: _Plan, generator: torch.Generator) -> list[tuple[int, int, int]]:
+    """Draw left, top and side of every tile, each inside a cell of its own."""
+    if len(plan.nouns) == 1:
+        side = _draw(generator, 16, 28)
+        return [(*(_draw(generator, 1, UNITS - 1 - side) for _ in "xy"), side)]
+    sides = [_draw(generator, 11, 15) for _ in plan.nouns]
+    if plan.kind == "size":
+        sides = [15, _draw(generator, 6, 7)]
+    if len(sides) > 2:
+        corners = _pick(generator, ["00", "01", "10", "11"], len(sides))
+        starts = [(16 * int(corner[0]), 16 * int(corner[1])) for corner in corners]
+        return [
+            (x + _draw(generator, 0, 16 - side), y + _draw(generator, 0, 16 - side), side)
+            for (x, y), side in zip(starts, sides, strict=True)
+        ]
+    relation = plan.relation or _pick(generator, list(RELATIONS))[0]
+    across, down = RELATIONS[relation]
+    places = []
+    for order, side in zip((0, 1), sides, strict=True):
+        # The first object lies in the half that the relation names; along the other axis both
+        # stay near the middle, so that the relation is the larger of the two distances.
+        half = 16 * ((across + down < 0) == bool(order))
+        along = half + _draw(generator, 0, 16 - side)
+        other = (UNITS - side) // 2 + _draw(generator, -3, 3)
+        places.append((along, other, side) if across else (other, along, side))
+    return places
+
+
+class CaptionedScenes:
+    """Scenes such as "3D emoji of a cat to the left of a tree on a white background".
+
+    Args:
+        split: ``train`` or ``held_out``: a tenth of all compositions (a pair of nouns, a noun and
+            a number, a pair of coloured shapes ...), fixed by hash, never seen in ``train``.
+        resolution: height and width in pixels, a multiple of 32.
+        kinds: some of ``single``, ``two``, ``count``, ``position``, ``size``, ``colour``,
+            ``binding``; None: all.
+        styles: some of ``3d``, ``flat``, ``noto``, ``blob``; one scene has one style.
+            The coloured shapes of ``colour`` and ``binding`` exist in the first three.
+        backgrounds: some of the twelve named colours; None: all.
+
+    Neither split shows an emoji that ``CaptionedEmoji`` holds out.
+
+    Raises:
+        ValueError: a name is unknown, or no scene fits the choice.
+    """
+
+    def __init__(
+        self,
+        split: str,
+        resolution: int,
+        *,
+        kinds: Sequence[str] | None = None,
+        styles: Sequence[str] | None = None,
+        backgrounds: Sequence[str] | None = None,
+    ):
+        (self.split,) = choose("split", split, SPLITS)
+        check_resolution(resolution, UNITS)
+        self.resolution = resolution
+        self.kinds = choose("kinds", kinds, KINDS)
+        self.backgrounds = choose("backgrounds", backgrounds, BACKGROUNDS)
+        self.styles = choose_styles(styles, resolution)
+        self._kinds = self._pairs()
+        if not self._kinds:
+            raise ValueError(
+                f"kinds {', '.join(self.kinds)} exist in styles {', '.join(SHAPE_STYLES)} only; "
+                f"got {', '.join(self.styles)}. Add one of them."
+            )
+        by_label = {concept.label: concept for concept in read_concepts()}
+        words = {f"{c} {s}": f"{c} {s}" for c in COLOURS for s in SHAPES} | NOUNS
+        self._concepts: dict[str, Concept] = {n: by_label[label] for n, label in words.items()}
+        self._tiles: dict[torch.device, Tensor] = {}
+        keys = [
+            (style, concept.hexcode)
+            for style in self.styles
+            for concept in self._concepts.values()
+            if style in concept.styles
+        ]
+        self._place = {key: place for place, key in enumerate(keys)}
+        self._boxes: Tensor | None = None
+
+    def _pairs(self) -> list[tuple[str, str]]:
+        """List the kinds with the styles that can show them."""
+        shaped = ("colour", "binding")
+        return [
+            (kind, style)
+            for kind in self.kinds
+            for style in self.styles
+            if kind not in shaped or style in SHAPE_STYLES
+        ]
+
+    def tiles(self, device: torch.device | str = "cpu") -> Tensor:
+        """Give all tiles as one uint8 RGBA tensor ``(n, 4, h, w)`` on the device."""
+        device = torch.device(device)
+        if not self._tiles:
+            self._tiles[torch.device("cpu")] = load_tiles(list(self._place), self.resolution)
+        if device not in self._tiles:
+            self._tiles[device] = self._tiles[torch.device("cpu")].to(device)
+        return self._tiles[device]
+
+    def sample(self, generator: torch.Generator) -> SceneExample:
+        """Draw one scene: kind, style and background first, then what it shows."""
+        while True:
+            kind, style = self._kinds[_draw(generator, 0, len(self._kinds) - 1)]
+            background = _pick(generator, self.backgrounds)[0]
+            plan = _plan(kind, background, generator)
+            if self._holds(plan, style, background):
+                break
+        objects = tuple(
+            self._object(noun, style, place)
+            for noun, place in zip(plan.nouns, _lay_out(plan, generator), strict=True)
+        )
+        caption = scene_caption(plan.content, style, background, several=len(objects) > 1)
+        return SceneExample(kind, caption, style, background, objects, plan.relation)
+
+    def _holds(self, plan: _Plan, style: str, background: str) -> bool:
+        """Say whether a composition is of this split and shows nothing that emoji hold out."""
+        shown = [self._concepts[noun] for noun in plan.nouns]
+        return plan.is_held_out == (self.split == "held_out") and all(
+            style in c.styles and split_of(concept_role(c), style, background) == "train"
+            for c in shown
+        )
+
+    def _object(self, noun: str, style: str, place: tuple[int, int, int]) -> SceneObject:
+        concept, (left, top, side) = self._concepts[noun], place
+        x0, y0, x1, y1 = self._tight_boxes()[self._place[style, concept.hexcode]].tolist()
+        box = (left + side * x0, top + side * y0, left + side * x1, top + side * y1)
+        colour = noun.split()[0] if noun.split()[0] in COLOURS else None
+        inside = tuple(value / UNITS for value in box)
+        return SceneObject(noun, concept.label, concept.hexcode, colour, place, inside)
+
+    def _tight_boxes(self) -> Tensor:
+        """Find the box around each tile's visible pixels ``(n, 4)``, in [0, 1] of the tile."""
+        if self._boxes is None:
+            visible = self.tiles()[:, 3] >= VISIBLE
+            edges = []
+            for axis in (1, 2):  # over rows gives columns, over columns gives rows
+                line = visible.any(dim=axis).float()
+                edges += [line.argmax(1), self.resolution - line.flip(1).argmax(1)]
+            self._boxes = torch.stack([edges[0], edges[2], edges[1], edges[3]], 1) / self.resolution
+        return self._boxes
+
+    def render(
+        self, examples: Sequence[SceneExample], device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """Draw scenes of this data set, in the given order.
+
+        Returns:
+            Images ``(n, 3, h, w)``, float32 in [-1, 1], on the device.
+        """
+        tiles, unit = self.tiles(device), self.resolution // UNITS
+        colours = torch.tensor([BACKGROUNDS[e.background] for e in examples]) / 127.5 - 1
+        images = colours.to(tiles.device)[:, :, None, None].repeat(
+            1, 1, self.resolution, self.resolution
+        )
+        by_side: dict[int, list[tuple[int, str, SceneObject]]] = {}
+        for number, example in enumerate(examples):
+            for thing in example.objects:
+                by_side.setdefault(thing.place[2], []).append((number, example.style, thing))
+        for side, things in by_side.items():
+            index = torch.tensor([self._place[style, t.hexcode] for _, style, t in things])
+            colour, alpha = _shrink(tiles[index.to(tiles.device)], side * unit)
+            for (number, _, thing), c, a in zip(things, colour, alpha, strict=True):
+                x, y = thing.place[0] * unit, thing.place[1] * unit
+                spot = images[number, :, y : y + side * unit, x : x + side * unit]
+                spot.mul_(1 - a).add_(c)
+        return images
+
+    def batch(
+        self, n: int, *, device: torch.device | str = "cpu", generator: torch.Generator
+    ) -> EmojiBatch:
+        """Draw ``n`` scenes at random.
+
+        Args:
+            n: how many.
+            device: where the images are composed.
+            generator: on the CPU; one seed gives one batch on every device.
+        """
+        records = tuple(self.sample(generator) for _ in range(n))
+        images = self.render(records, device)
+        return EmojiBatch(images, [record.caption for record in records], records)
+
+
+def _shrink(tiles: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Resize RGBA tiles; gives colour times alpha in [-1, 1] and alpha in [0, 1]."""
+    layers = tiles / 255
+    layers[:, :3].mul_(2).sub_(1).mul_(layers[:, 3:])
+    layers = interpolate(layers, (side, side), mode="bilinear", antialias=True)
+    return layers[:, :3], layers[:, 3:]
