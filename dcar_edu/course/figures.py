@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dcar_edu.course.course_map import course_map
 from dcar_edu.course.film import animate
+from dcar_edu.course.overview import course_map
 from dcar_edu.course.picture import (
     image_grid,
     panels,
@@ -138,7 +138,7 @@ def reveal_map(order: torch.Tensor, picture: Any = None) -> "Figure":
         1, 1 if picture is None else 2, width=side * (1 if picture is None else 2)
     )
     ax = axes[0, -1]
-    ax.imshow(order.cpu(), cmap="cividis")
+    ax.imshow(order.cpu().numpy(), cmap="cividis")
     middle = (order.max() + order.min()).item() / 2
     for row in range(rows):
         for column in range(columns):

@@ -47,7 +47,7 @@ SYMBOLS: tuple[Symbol, ...] = tuple(
         ("y", "text states, one row a word piece", "b, S, D", "text"),
         ("S", "word pieces of a prompt", "number", "words"),
         ("D", "width of a text state", "number", "text_width"),
-        ("d", "width of the transformer", "number", "width"),
+        ("d", "width of the transformer", "number", "config.width"),
         ("q", "queries of an attention", "b, n, d", "queries"),
         ("n", "places that attend to one another", "number", "places"),
         ("t", "diffusion time, 0 to 999", "b", "t"),

@@ -94,7 +94,8 @@ def to_picture(what: Any) -> Image.Image:
     """
     if isinstance(what, Image.Image):
         return what.convert("RGB")
-    if isinstance(what, torch.Tensor) and what.ndim == 3 and what.is_floating_point():
+    floats = isinstance(what, torch.Tensor) and what.is_floating_point()
+    if floats and what.ndim == 3 and what.shape[0] == 3:
         return to_pil(what)
     if isinstance(what, (torch.Tensor, np.ndarray)):
         pixels = np.asarray(what)
