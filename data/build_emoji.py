@@ -154,6 +154,19 @@ def read_svg(tarball: Path, concepts: dict[str, dict]) -> dict[str, str]:
     return tiles
 
 
+def drop_copies(tiles: dict, concepts: dict[str, dict]) -> dict:
+    """Keep one of equal pictures, the one with the shortest label, so that none has two captions.
+
+    "person running" and "man running" share a picture in one set; held out under one name it
+    would be seen under the other.
+    """
+    order = sorted(tiles, key=lambda code: (len(concepts[code]["label"]), code))
+    kept: dict = {}
+    for code in order:
+        kept.setdefault(tiles[code], code)
+    return {code: picture for picture, code in kept.items()}
+
+
 def pack_zip(tiles: dict[str, bytes]) -> bytes:
     """Store tiles in a zip, uncompressed, with fixed order and dates."""
     buffer = io.BytesIO()
@@ -176,6 +189,7 @@ def build(tarballs: Path) -> dict[str, bytes]:
     art: dict[str, dict] = {"3d": read_webp(tarballs / ART["3d"], concepts)}
     for style in list(ART)[1:]:
         art[style] = read_svg(tarballs / ART[style], concepts)
+    art = {style: drop_copies(tiles, concepts) for style, tiles in art.items()}
     rows = []
     for code in sorted(concepts):
         styles = [style for style in ART if code in art[style]]

@@ -27,9 +27,9 @@ class FolderExample:
 class ImageCaptionFolder:
     """Pictures of a folder, cropped to the middle square and resized.
 
-    Captions come from ``metadata.jsonl`` (lines such as ``{"file_name": "a.png", "text": "a cat"}``,
-    the form that Hub data sets use), or, where there is no such file, from ``NAME.txt`` beside
-    ``NAME.png``. Pictures with transparency are laid on white.
+    Captions come from ``metadata.jsonl``, as Hub data sets have it (a line reads
+    ``{"file_name": "a.png", "text": "a cat"}``), or, where there is no such file, from
+    ``NAME.txt`` beside ``NAME.png``. Pictures with transparency are laid on white.
 
     Args:
         folder: where the pictures are; sub-folders count.

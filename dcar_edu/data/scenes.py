@@ -1,10 +1,8 @@
 """Scenes of one to four emoji with captions about number, place, size and colour.
 
-Each example carries its ground truth: what is where, in which colour, in which relation. Layouts
-are drawn in 1/32 of the picture, in cells of their own, so no two objects overlap.
+Each example carries its ground truth: what is where, in which colour, in which relation.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,36 +11,26 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from dcar_edu.data.art import Concept, read_concepts
-from dcar_edu.data.captions import BACKGROUNDS, article, counted, scene_caption
+from dcar_edu.data.captions import BACKGROUNDS, scene_caption
+from dcar_edu.data.composition import (
+    COLOURS,
+    KINDS,
+    NOUNS,
+    SHAPE_STYLES,
+    SHAPES,
+    UNITS,
+    Plan,
+    draw_integer,
+    lay_out,
+    make_plan,
+    pick,
+)
 from dcar_edu.data.emoji import EmojiBatch
 from dcar_edu.data.splits import check_resolution, choose, choose_styles, concept_role, split_of
 from dcar_edu.data.tiles import load_tiles
 
 SPLITS = ("train", "held_out")
-HELD_OUT = 0.1  # of the compositions, by hash of their content
-KINDS = ("single", "two", "count", "position", "size", "colour", "binding")
-SHAPE_STYLES = ("3d", "flat", "noto")  # the blob set lacks most colours
-COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "brown", "black", "white")
-SHAPES = ("circle", "square", "heart")
-UNITS = 32
 VISIBLE = 8  # of 255: fainter alpha does not count as part of a thing
-RELATIONS = {  # the direction from the second thing to the first
-    "to the left of": (-1, 0),
-    "to the right of": (1, 0),
-    "above": (0, -1),
-    "below": (0, 1),
-}
-# The 80 nouns; where the CLDR label is another word, it follows after the colon.
-NOUNS = dict(
-    (entry.split(":") * 2)[:2]
-    for entry in """cat,dog,wolf,fox,bear,panda,koala,lion,tiger,horse,cow,pig,goat,rabbit,mouse,
-    frog,turtle,snake,crab,octopus,whale,dolphin,shark,snail,spider,butterfly,bee:honeybee,owl,
-    penguin,duck,unicorn,tree:deciduous tree,cactus,mushroom,rose,tulip,sunflower,apple:red apple,
-    banana,pear,pineapple,strawberry,avocado,pizza,cookie,doughnut,egg,hot dog,lollipop,
-    cake:birthday cake,airplane,bicycle,bus,ambulance,fire engine,helicopter,motorcycle,sailboat,
-    train,tractor,rocket,house,castle,tent,umbrella,star,sun,snowman,cloud,guitar,violin,key,ring,
-    crown,camera,laptop,telephone,television,backpack,candle""".replace("\n    ", "").split(",")
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,85 +55,6 @@ class SceneExample:
     background: str
     objects: tuple[SceneObject, ...]
     relation: str | None = None
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What a scene holds before it is laid out."""
-
-    kind: str
-    content: str
-    nouns: tuple[str, ...]
-    relation: str | None = None
-
-    @property
-    def is_held_out(self) -> bool:
-        """Decide by content, not by order, relation, style or background."""
-        key = f"scene:{self.kind}:{'|'.join(sorted(self.nouns))}"
-        return int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) / 16**8 < HELD_OUT
-
-
-def _draw(generator: torch.Generator, low: int, high: int) -> int:
-    """Draw an integer from low to high, both included."""
-    return int(torch.randint(low, high + 1, (), generator=generator))
-
-
-def _pick(generator: torch.Generator, values: Sequence[str], count: int = 1) -> list[str]:
-    """Draw different values."""
-    left = list(values)
-    return [left.pop(_draw(generator, 0, len(left) - 1)) for _ in range(count)]
-
-
-def _plan(kind: str, background: str, generator: torch.Generator) -> _Plan:
-    """Draw what a scene of this kind shows."""
-    relation = None
-    if kind in ("colour", "binding"):
-        colours = [colour for colour in COLOURS if colour not in background.split()]
-        count = 1 if kind == "colour" else 2
-        pairs = zip(_pick(generator, colours, count), _pick(generator, SHAPES, count), strict=True)
-        nouns = [f"{colour} {shape}" for colour, shape in pairs]
-        content = " and ".join(map(article, nouns))
-    elif kind in ("single", "count"):
-        number = 1 if kind == "single" else _draw(generator, 2, 4)
-        nouns = _pick(generator, list(NOUNS)) * number
-        content = counted(nouns[0], number)
-    else:
-        nouns = first, second = _pick(generator, list(NOUNS), 2)
-        content = f"{article(first)} and {article(second)}"
-        if kind == "position":
-            relation = _pick(generator, list(RELATIONS))[0]
-            content = f"{article(first)} {relation} {article(second)}"
-        elif kind == "size":
-            content = f"a large {first} and a small {second}"
-    return _Plan(kind, content, tuple(nouns), relation)
-
-
-def _lay_out(plan: _Plan, generator: torch.Generator) -> list[tuple[int, int, int]]:
-    """Draw left, top and side of every tile, each inside a cell of its own."""
-    if len(plan.nouns) == 1:
-        side = _draw(generator, 16, 28)
-        return [(*(_draw(generator, 1, UNITS - 1 - side) for _ in "xy"), side)]
-    sides = [_draw(generator, 11, 15) for _ in plan.nouns]
-    if plan.kind == "size":
-        sides = [15, _draw(generator, 6, 7)]
-    if len(sides) > 2:
-        corners = _pick(generator, ["00", "01", "10", "11"], len(sides))
-        starts = [(16 * int(corner[0]), 16 * int(corner[1])) for corner in corners]
-        return [
-            (x + _draw(generator, 0, 16 - side), y + _draw(generator, 0, 16 - side), side)
-            for (x, y), side in zip(starts, sides, strict=True)
-        ]
-    relation = plan.relation or _pick(generator, list(RELATIONS))[0]
-    across, down = RELATIONS[relation]
-    places = []
-    for order, side in zip((0, 1), sides, strict=True):
-        # The first object lies in the half that the relation names; along the other axis both
-        # stay near the middle, so that the relation is the larger of the two distances.
-        half = 16 * ((across + down < 0) == bool(order))
-        along = half + _draw(generator, 0, 16 - side)
-        other = (UNITS - side) // 2 + _draw(generator, -3, 3)
-        places.append((along, other, side) if across else (other, along, side))
-    return places
 
 
 class CaptionedScenes:
@@ -223,19 +132,19 @@ class CaptionedScenes:
     def sample(self, generator: torch.Generator) -> SceneExample:
         """Draw one scene: kind, style and background first, then what it shows."""
         while True:
-            kind, style = self._kinds[_draw(generator, 0, len(self._kinds) - 1)]
-            background = _pick(generator, self.backgrounds)[0]
-            plan = _plan(kind, background, generator)
+            kind, style = self._kinds[draw_integer(generator, 0, len(self._kinds) - 1)]
+            background = pick(generator, self.backgrounds)[0]
+            plan = make_plan(kind, background, generator)
             if self._holds(plan, style, background):
                 break
         objects = tuple(
             self._object(noun, style, place)
-            for noun, place in zip(plan.nouns, _lay_out(plan, generator), strict=True)
+            for noun, place in zip(plan.nouns, lay_out(plan, generator), strict=True)
         )
         caption = scene_caption(plan.content, style, background, several=len(objects) > 1)
         return SceneExample(kind, caption, style, background, objects, plan.relation)
 
-    def _holds(self, plan: _Plan, style: str, background: str) -> bool:
+    def _holds(self, plan: Plan, style: str, background: str) -> bool:
         """Say whether a composition is of this split and shows nothing that emoji hold out."""
         shown = [self._concepts[noun] for noun in plan.nouns]
         return plan.is_held_out == (self.split == "held_out") and all(
