@@ -38,7 +38,8 @@ def measure(
     torch.set_num_threads(threads)
     try:
         data.batch(BATCH, device=device, generator=generator)
-        times, end = [], time.perf_counter() + seconds
+        times: list[float] = []
+        end = time.perf_counter() + seconds
         while len(times) < 3 or time.perf_counter() < end:
             start = time.perf_counter()
             batch = data.batch(BATCH, device=device, generator=generator)
