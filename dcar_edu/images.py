@@ -85,9 +85,7 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize images ``(b, 3, h, w)`` to ``size = (height, width)``, antialiased."""
     if tuple(images.shape[-2:]) == tuple(size):
         return images
-    resized = F.interpolate(
-        images, size=size, mode="bilinear", antialias=True, align_corners=False
-    )
+    resized = F.interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False)
     return resized.clamp(-1, 1)
 
 

@@ -8,22 +8,32 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypedDict, Unpack
 
 import torch
-from einops import rearrange, repeat
+from einops import repeat
 from PIL import Image
 from torch import Tensor, nn
 
 from dcar_edu import checkpoint, images
-from dcar_edu.generator import GeneratorConfig, MaskedGenerator, SamplingStep, sample_tokens
-from dcar_edu.generator.model import TextMemory
-from dcar_edu.generator.residual_head import guide
+from dcar_edu.drawing import Drawing, seeds
+from dcar_edu.generator import GeneratorConfig, MaskedGenerator, SamplingStep
 from dcar_edu.text import TextEncoder, load_text_encoder
 from dcar_edu.tokenizer import HybridTokenizer
 
 GREY = 0.8
 """Brightness of a hidden cell in a preview, in [-1, 1]."""
+
+
+class SamplingOptions(TypedDict, total=False):
+    """What :meth:`DCAR.generate` takes beside the prompts, without the residual head's part."""
+
+    size: tuple[int, int] | None
+    num_steps: int
+    guidance: float
+    guidance_schedule: str
+    temperature: float
+    seed: int | Sequence[int] | None
 
 
 @dataclass(frozen=True)
@@ -101,35 +111,49 @@ class DCAR(nn.Module):
             ValueError: a size that tokens cannot fill, too many steps, or seeds that do not fit.
         """
         drawing = self._draw(
-            prompts, size, num_steps, guidance, guidance_schedule, temperature, seed
+            prompts,
+            size=size,
+            num_steps=num_steps,
+            guidance=guidance,
+            guidance_schedule=guidance_schedule,
+            temperature=temperature,
+            seed=seed,
         )
         for _ in drawing.steps():
             pass
-        return drawing.finish(guidance, residual_steps, residual_clip)
+        residuals = drawing.residuals(residual_steps, residual_clip)
+        return [images.to_pil(i) for i in self.tokenizer.decode(drawing.indices, residuals)]
 
     def generate_steps(
-        self,
-        prompts: str | Sequence[str],
-        *,
-        size: tuple[int, int] | None = None,
-        num_steps: int = 12,
-        guidance: float = 4.5,
-        guidance_schedule: str = "constant",
-        temperature: float = 1.5,
-        seed: int | Sequence[int] | None = None,
+        self, prompts: str | Sequence[str], **options: Unpack[SamplingOptions]
     ) -> Iterator[GenerationStep]:
         """Draw like :meth:`generate`, but give a record after each step.
+
+        Args:
+            prompts: one or several.
+            options: ``size``, ``num_steps``, ``guidance``, ``guidance_schedule``, ``temperature``
+                and ``seed``, as in :meth:`generate`.
 
         Raises:
             ValueError: see :meth:`generate`.
         """
-        drawing = self._draw(
-            prompts, size, num_steps, guidance, guidance_schedule, temperature, seed
-        )
-        for step in drawing.steps():
+        for step in self._draw(prompts, **options).steps():
             yield GenerationStep(
                 step.step, step.indices, step.mask, step.confidence, self.preview(step)
             )
+
+    def generate_tokens(
+        self, prompts: str | Sequence[str], **options: Unpack[SamplingOptions]
+    ) -> Tensor:
+        """The tokens that :meth:`generate` draws, int64 ``(b, h, w)``, without any picture.
+
+        Raises:
+            ValueError: see :meth:`generate`.
+        """
+        drawing = self._draw(prompts, **options)
+        for _ in drawing.steps():
+            pass
+        return drawing.indices
 
     @torch.no_grad()
     def preview(self, step: SamplingStep) -> list[Image.Image]:
@@ -152,9 +176,7 @@ class DCAR(nn.Module):
         self.tokenizer.save_pretrained(folder / "tokenizer", dtype=dtype)
         self.generator.save_pretrained(folder / "generator", dtype=dtype)
         content = {"tokenizer": "tokenizer", "text_encoder": self.text_encoder.name}
-        checkpoint.write_atomically(
-            folder / "config.json", json.dumps(content, indent=1).encode()
-        )
+        checkpoint.write_atomically(folder / "config.json", json.dumps(content, indent=1).encode())
         return folder
 
     @classmethod
@@ -189,13 +211,14 @@ class DCAR(nn.Module):
     def _draw(
         self,
         prompts: str | Sequence[str],
-        size: tuple[int, int] | None,
-        num_steps: int,
-        guidance: float,
-        guidance_schedule: str,
-        temperature: float,
-        seed: int | Sequence[int] | None,
-    ) -> "_Drawing":
+        *,
+        size: tuple[int, int] | None = None,
+        num_steps: int = 12,
+        guidance: float = 4.5,
+        guidance_schedule: str = "constant",
+        temperature: float = 1.5,
+        seed: int | Sequence[int] | None = None,
+    ) -> Drawing:
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         if guidance_schedule not in ("constant", "linear"):
             raise ValueError(
@@ -213,8 +236,8 @@ class DCAR(nn.Module):
         with torch.no_grad():
             cond = read(text.states.to(self.device), text.mask)
             null = read(None, text.mask) if guidance else None
-        return _Drawing(
-            self,
+        return Drawing(
+            self.generator,
             cond,
             null,
             (len(prompts), size[0] // f, size[1] // f),
@@ -224,99 +247,6 @@ class DCAR(nn.Module):
             temperature,
             seeds(seed, len(prompts)),
         )
-
-
-@dataclass
-class _Drawing:
-    """One run of the sampler, and the hidden states that the residual head needs."""
-
-    model: DCAR
-    cond: TextMemory
-    null: TextMemory | None
-    shape: tuple[int, int, int]
-    num_steps: int
-    guidance: float
-    schedule: str
-    temperature: float
-    sources: list[torch.Generator]
-    initial: Tensor | None = None
-
-    def steps(self) -> Iterator[SamplingStep]:
-        generator = self.model.generator
-        self.hidden: Tensor | None = None
-        self.null_hidden: Tensor | None = None
-        latest: list[Tensor] = []
-
-        @torch.no_grad()
-        def predict(indices: Tensor, step: int) -> Tensor:
-            indices = indices.to(self.model.device)
-            out = generator.predict(indices, self.cond)
-            latest[:] = [out.hidden]
-            if self.null is None:
-                return out.logits
-            null = generator.predict(indices, self.null)
-            latest.append(null.hidden)
-            share = (step - 1) / self.num_steps if self.schedule == "linear" else 1.0
-            return guide(out.logits, null.logits, self.guidance * share)
-
-        for step in sample_tokens(
-            predict,
-            self.shape,
-            generator.config.num_codes,
-            num_steps=self.num_steps,
-            temperature=self.temperature,
-            initial=self.initial,
-            generator=self.sources,
-        ):
-            self._keep(latest, step.active)
-            self.indices = step.indices
-            yield step
-
-    def _keep(self, latest: list[Tensor], active: Tensor) -> None:
-        """Each picture's residuals are drawn from the hidden states of its own last step."""
-        rows = active.to(latest[0].device)[:, None, None]
-        old = [latest[0] if self.hidden is None else self.hidden]
-        if len(latest) > 1:
-            old.append(latest[1] if self.null_hidden is None else self.null_hidden)
-        kept = [torch.where(rows, new, was) for new, was in zip(latest, old, strict=True)]
-        self.hidden = kept[0]
-        self.null_hidden = kept[1] if len(kept) > 1 else None
-
-    def finish(self, guidance: float, steps: int, clip: float | None) -> list[Image.Image]:
-        """Draw the residuals and decode."""
-        model, residuals = self.model, None
-        if steps:
-            b, h, w = self.shape
-            config = model.generator.config
-            shape = (steps + 1, h * w, config.latent_channels)
-            noise = torch.stack([torch.randn(shape, generator=g) for g in self.sources], dim=1)
-            assert self.hidden is not None
-            drawn = model.generator.sample_residuals(
-                self.hidden,
-                self.null_hidden,
-                guidance=guidance,
-                num_steps=steps,
-                clip=config.residual_clip if clip is None else clip,
-                noise=noise,
-            )
-            residuals = rearrange(drawn, "b (h w) c -> b c h w", h=h)
-        return [images.to_pil(image) for image in model.tokenizer.decode(self.indices, residuals)]
-
-
-def seeds(seed: int | Sequence[int] | None, count: int) -> list[torch.Generator]:
-    """One random source a picture.
-
-    Raises:
-        ValueError: a list of another length.
-    """
-    if seed is None:
-        seed = torch.Generator().seed() % 2**31
-    numbers = [seed + i for i in range(count)] if isinstance(seed, int) else list(seed)
-    if len(numbers) != count:
-        raise ValueError(
-            f"give one seed, or one for each of the {count} prompts; got {len(numbers)}."
-        )
-    return [torch.Generator().manual_seed(number) for number in numbers]
 
 
 def find_model(name: str | os.PathLike) -> Path:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import torch
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -127,9 +129,7 @@ class TrainingState:
         tensors["generator"] = self.generator.get_state()
         tensors["step"] = torch.tensor(self.step)
         whole = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        checkpoint.write_atomically(
-            Path(folder) / "state.safetensors", checkpoint.to_bytes(whole)
-        )
+        checkpoint.write_atomically(Path(folder) / "state.safetensors", to_bytes(whole))
 
     def load(self, folder: str | os.PathLike) -> bool:
         """Go on from :meth:`save`; False when there is nothing to go on from.
@@ -141,7 +141,7 @@ class TrainingState:
         if not path.is_file():
             return False
         try:
-            tensors = checkpoint.load_file(path)
+            tensors = load_file(path)
             self._fill(tensors)
         except Exception as error:
             raise ValueError(

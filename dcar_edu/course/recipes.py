@@ -1,25 +1,40 @@
 """How the shipped checkpoints are made: ``dcar checkpoints emoji-128``.
 
-A recipe runs in parts and saves its whole state every minute, so a run that was stopped or killed
-goes on where it was when the same command is given again.
+A recipe runs in two parts, tokenizer and generator, and saves its whole state every minute: a run
+that was stopped or killed goes on where it was when the same command is given again.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dcar_edu import checkpoint
-from dcar_edu.data import CaptionedEmoji
+from dcar_edu.data import CaptionedEmoji, EmojiExample
+from dcar_edu.data.art import read_concepts
+from dcar_edu.generator import GeneratorConfig, MaskedGenerator
+from dcar_edu.generator import training as generating
+from dcar_edu.generator.training import GeneratorTraining, TokenBatch, train_generator
+from dcar_edu.pipeline import DCAR
 from dcar_edu.state import TrainingState
+from dcar_edu.text import TextEncoder, load_text_encoder
 from dcar_edu.tokenizer import HybridTokenizer, TokenizerConfig
-from dcar_edu.tokenizer.training import TokenizerTraining, begin, three_stages, train_tokenizer
+from dcar_edu.tokenizer import training as tokenizing
+from dcar_edu.tokenizer.training import (
+    TokenizerTraining,
+    measure_latents,
+    three_stages,
+    train_tokenizer,
+)
 
 SAVE_EVERY = 60.0
 """Seconds between two saved states."""
+THINGS = ("animals-nature", "food-drink", "travel-places", "activities", "objects")
+"""Groups of emoji that show one thing each; faces and people differ too little at 4x4 tokens."""
 
 
 class OutOfTime(Exception):
@@ -34,31 +49,64 @@ class Recipe:
     resolution: int
     tokenizer_training: TokenizerTraining
     tokenizer_batch: int
+    generator_training: GeneratorTraining
+    generator_batch: int
+    concepts: int
+    """How many concepts the generator learns: the first in hash order that show a thing."""
+    styles: tuple[str, ...]
+    backgrounds: tuple[str, ...]
 
 
 RECIPES = {
     "emoji-128": Recipe(
         preset="nano",
         resolution=128,
-        tokenizer_batch=16,
         tokenizer_training=TokenizerTraining(
             stages=three_stages(2800, shares=(1, 2, 1)), l2=2.0, revive_every=100
         ),
+        tokenizer_batch=16,
+        generator_training=GeneratorTraining(steps=2000),
+        generator_batch=64,
+        concepts=560,
+        styles=("3d",),
+        backgrounds=("white", "pale blue"),
     ),
 }
+
+
+def learnt_examples(recipe: Recipe) -> tuple[CaptionedEmoji, list[EmojiExample]]:
+    """The pictures that the generator learns, and the data set that draws them."""
+    wide = CaptionedEmoji("train", recipe.resolution, styles=recipe.styles)
+    drawn = {example.hexcode for example in wide.examples()}
+    things = [c for c in read_concepts() if c.group in THINGS and c.hexcode in drawn]
+    data = CaptionedEmoji(
+        "train",
+        recipe.resolution,
+        styles=recipe.styles,
+        concepts=[concept.label for concept in things[: recipe.concepts]],
+        backgrounds=recipe.backgrounds,
+        sizes=("normal",),
+    )
+    return data, data.examples()
 
 
 @dataclass
 class Clock:
     """Says when to save and when to stop, and prints a line now and then."""
 
-    minutes: float | None
+    minutes: float | None = None
     say: Callable[[str], None] = print
 
     def __post_init__(self) -> None:
         """Start."""
         self.began = self.saved = self.printed = time.monotonic()
-        self.first: int | None = None
+
+    def start(self, step: int, diary: Path) -> None:
+        """Begin a part at ``step``; ``diary`` keeps the seconds spent on it over all calls."""
+        self.first, self.counted, self.diary = step, time.monotonic(), diary
+        self.before = float(diary.read_text()) if step and diary.is_file() else 0.0
+        if step:
+            self.say(f"going on from step {step}")
 
     def tick(self, step: int, steps: int, line: str, save: Callable[[], None]) -> None:
         """Save, print or stop, as the time says.
@@ -67,8 +115,6 @@ class Clock:
             OutOfTime: the minutes are over.
         """
         now = time.monotonic()
-        if self.first is None:
-            self.first, self.counted = step, now
         if now - self.printed > 20 or step == steps:
             speed = (step - self.first) / max(now - self.counted, 1e-9)
             left = (steps - step) / max(speed, 1e-9) / 60
@@ -77,37 +123,40 @@ class Clock:
         over = self.minutes is not None and now - self.began > 60 * self.minutes
         if over or step == steps or now - self.saved > SAVE_EVERY:
             save()
+            seconds = self.before + now - self.counted
+            checkpoint.write_atomically(self.diary, f"{seconds:.0f}".encode())
             self.saved = now
         if over and step < steps:
             raise OutOfTime
 
 
-def train_the_tokenizer(recipe: Recipe, work: Path, clock: Clock, device: str) -> HybridTokenizer:
-    """Part one: the tokenizer, three stages, on every style, background and size of the art."""
-    finished = work / "tokenizer"
+def make_tokenizer(recipe: Recipe, work: Path, clock: Clock, device: str) -> HybridTokenizer:
+    """Part one: three stages on every style, background and size of the art."""
+    finished, folder = work / "tokenizer", work / "tokenizer-state"
     if (finished / "config.json").is_file():
         return HybridTokenizer.from_pretrained(finished).to(device)
-    torch.manual_seed(recipe.tokenizer_training.seed)  # the weights at the start
-    config = TokenizerConfig.preset(recipe.preset)
-    tokenizer = HybridTokenizer(config).to(device)
     training = recipe.tokenizer_training
-    state = begin(tokenizer, training)
-    folder = work / "tokenizer-state"
-    if state.load(folder):
-        clock.say(f"going on from step {state.step}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)  # the weights at the start
+        tokenizer = HybridTokenizer(TokenizerConfig.preset(recipe.preset)).to(device)
+    state = tokenizing.begin(tokenizer, training)
+    state.load(folder)
+    clock.start(state.step, work / "tokenizer-seconds")
     data = CaptionedEmoji("train", recipe.resolution)
-    batches = _flipped(data, recipe.tokenizer_batch, state, device)
+    batches = _mirrored(data, recipe.tokenizer_batch, state, device)
     for step in train_tokenizer(tokenizer, batches, training, state=state):
         line = (
             f"{step.stage} {step.path} pixel {step.pixel_loss:.4f} codes {step.codes_used} "
             f"cos {step.cosine:.3f} std {step.residual_std:.4f}"
         )
         clock.tick(step.number, training.steps, line, lambda: state.save(folder))
+    fixed = torch.Generator().manual_seed(training.seed)
+    measure_latents(tokenizer, [data.batch(64, device=device, generator=fixed) for _ in range(16)])
     tokenizer.save_pretrained(finished, dtype=torch.bfloat16)
     return HybridTokenizer.from_pretrained(finished).to(device)
 
 
-def _flipped(
+def _mirrored(
     data: CaptionedEmoji, size: int, state: TrainingState, device: str
 ) -> Iterator[Tensor]:
     """Batches drawn from the state's random source; each picture mirrored half of the time."""
@@ -115,6 +164,80 @@ def _flipped(
         images = data.batch(size, device=device, generator=state.generator).images
         mirror = torch.rand(size, generator=state.generator) < 0.5
         yield torch.where(mirror.to(images.device)[:, None, None, None], images.flip(-1), images)
+
+
+def encode_all(
+    data: CaptionedEmoji,
+    examples: list[EmojiExample],
+    tokenizer: HybridTokenizer,
+    encoder: TextEncoder,
+) -> TokenBatch:
+    """Every example as tokens and text states, once; training then draws rows of it."""
+    chunks = [examples[i : i + 64] for i in range(0, len(examples), 64)]
+    encoded = [tokenizer.encode(data.render(chunk)) for chunk in chunks]
+    words = encoder([example.caption for example in examples])
+    return TokenBatch(
+        torch.cat([e.indices for e in encoded]).cpu(),
+        torch.cat([e.residuals for e in encoded]).cpu(),
+        words.states.cpu(),
+        words.mask.cpu(),
+    )
+
+
+def _rows(tokens: TokenBatch, size: int, state: TrainingState) -> Iterator[TokenBatch]:
+    while True:
+        rows = torch.randint(len(tokens.indices), (size,), generator=state.generator)
+        yield TokenBatch(
+            tokens.indices[rows],
+            tokens.residuals[rows],
+            tokens.text[rows],
+            tokens.text_mask[rows],
+        )
+
+
+def make_generator(
+    recipe: Recipe, tokenizer: HybridTokenizer, work: Path, clock: Clock, device: str
+) -> DCAR:
+    """Part two: the masked transformer and its residual head on the tokenizer's tokens."""
+    scale = tokenizer.config.residual_std
+    assert scale is not None, "part one measures it"
+    training = recipe.generator_training
+    side = recipe.resolution // tokenizer.config.downsample
+    config = GeneratorConfig.preset(
+        recipe.preset,
+        residual_scale=scale,
+        residual_clip=3.0,  # ours: residuals reach 3 of their standard deviations
+        grid=(side, side),
+        tokenizer_fingerprint=tokenizer.fingerprint(),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)  # the weights at the start
+        model = MaskedGenerator(config).to(device)
+    encoder = load_text_encoder("minilm", length=config.text_length).to(device)
+    state = generating.begin(model, training)
+    folder = work / "generator-state"
+    state.load(folder)
+    clock.start(state.step, work / "generator-seconds")
+    data, examples = learnt_examples(recipe)
+    batches = _rows(encode_all(data, examples, tokenizer, encoder), recipe.generator_batch, state)
+    for step in train_generator(model, batches, training, state=state):
+        line = (
+            f"tokens {step.token_loss:.3f} diffusion {step.diffusion_loss:.3f} "
+            f"accuracy {step.accuracy:.3f}"
+        )
+        clock.tick(step.number, training.steps, line, lambda: state.save(folder))
+    return DCAR(tokenizer, model, encoder)
+
+
+def _making(work: Path, device: str) -> dict[str, Any]:
+    """How long each part took, and on what."""
+    threads = f"a CPU, {torch.get_num_threads()} thread(s)"
+    machine = torch.cuda.get_device_name() if device == "cuda" else threads
+    minutes = {
+        f"{part}_minutes": round(float((work / f"{part}-seconds").read_text()) / 60)
+        for part in ("tokenizer", "generator")
+    }
+    return {**minutes, "device": machine, "torch": torch.__version__}
 
 
 def train(name: str, minutes: float | None = None, out: str | Path | None = None) -> Path | None:
@@ -133,10 +256,19 @@ def train(name: str, minutes: float | None = None, out: str | Path | None = None
     """
     if name not in RECIPES:
         raise ValueError(f"recipes are {', '.join(RECIPES)}; got '{name}'. Name one of them.")
+    from dcar_edu.course.cards import write_card
+
+    recipe, clock = RECIPES[name], Clock(minutes)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     work = checkpoint.home() / "recipes" / name
+    folder = Path(out) if out else checkpoint.data_folder() / "checkpoints" / name
     try:
-        train_the_tokenizer(RECIPES[name], work, Clock(minutes), device)
+        tokenizer = make_tokenizer(recipe, work, clock, device)
+        model = make_generator(recipe, tokenizer, work, clock, device)
     except OutOfTime:
         print(f"stopped after {minutes} minutes; the same command goes on from {work}")
-    return None
+        return None
+    model.save_pretrained(folder, dtype=torch.bfloat16)
+    write_card(folder, name, recipe, _making(work, device))
+    print(f"finished: {folder}")
+    return folder

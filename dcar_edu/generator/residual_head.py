@@ -85,9 +85,7 @@ class ResidualHead(nn.Module):
         super().__init__()
         self.config = config
         width, channels = config.head_width, config.latent_channels
-        self.time = nn.Sequential(
-            nn.Linear(FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width)
-        )
+        self.time = nn.Sequential(nn.Linear(FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
         self.condition = nn.Linear(config.width, width)
         self.input = nn.Linear(channels, width)
         self.blocks = nn.ModuleList(AdaLNBlock(width) for _ in range(config.head_depth))
@@ -107,7 +105,7 @@ class ResidualHead(nn.Module):
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type, union-attr]
 
     def forward(self, x: Tensor, t: Tensor, hidden: Tensor) -> Tensor:
-        """Noised residuals ``(n, c)``, times ``(n,)``, hidden ``(n, width)`` to ``(n, c or 2c)``."""
+        """Residuals ``(n, c)``, times ``(n,)``, hidden ``(n, width)``; gives ``(n, c or 2c)``."""
         condition = self.condition(hidden) + self.time(time_features(t).to(hidden.dtype))
         x = self.input(x)
         for block in self.blocks:

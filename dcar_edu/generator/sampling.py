@@ -155,7 +155,5 @@ def _sources(generator: Sources, b: int) -> list[torch.Generator]:
 
 
 def _uniform(sources: list[torch.Generator], n: int, num_codes: int) -> tuple[Tensor, Tensor]:
-    pairs = [
-        (torch.rand(n, num_codes, generator=g), torch.rand(n, generator=g)) for g in sources
-    ]
+    pairs = [(torch.rand(n, num_codes, generator=g), torch.rand(n, generator=g)) for g in sources]
     return torch.stack([a for a, _ in pairs]), torch.stack([b for _, b in pairs])

@@ -170,9 +170,7 @@ def losses(
     drop = torch.rand(b, generator=generator) < config.text_drop
     hidden_ids = torch.where(mask, model.mask_id, targets).reshape(b, h, w)
     out = model(hidden_ids, batch.text, batch.text_mask, drop)
-    token = masked_loss(
-        out.logits, targets, mask, config.label_smoothing, config.unmasked_weight
-    )
+    token = masked_loss(out.logits, targets, mask, config.label_smoothing, config.unmasked_weight)
     residuals = rearrange(batch.residuals, "b c h w -> (b h w) c").to(device, torch.float32)
     hidden = rearrange(out.hidden, "b n width -> (b n) width")
     diffusion = model.residual_head.loss(hidden, residuals, generator)

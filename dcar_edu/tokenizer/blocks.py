@@ -157,7 +157,7 @@ class LinearAttention(nn.Module):
         self.norm = norm(norm_name, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(b, c, h, w)`` to the same shape. Channels hold q, k, v of head 1, then of head 2, …"""
+        """``(b, c, h, w)`` to the same shape; channels hold q, k, v of head 1, then of head 2."""
         q, k, v = rearrange(
             self.qkv(x), "b (head three d) h w -> three b head (h w) d", three=3, d=self.head_width
         )

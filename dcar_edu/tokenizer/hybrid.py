@@ -190,4 +190,3 @@ class HybridTokenizer(nn.Module):
 
 PARTS = ("encoder", "quantizer", "decoder")
 """The parts a training stage can train or freeze."""
-

@@ -97,9 +97,7 @@ class VectorQuantizer(nn.Module):
         with torch.autocast(latents.device.type, enabled=False):
             latents = self.on_sphere(latents, axis=1)
             indices = self.nearest(rearrange(latents.detach(), "b c h w -> (b h w) c"))
-            indices = rearrange(
-                indices, "(b h w) -> b h w", b=len(latents), h=latents.shape[2]
-            )
+            indices = rearrange(indices, "(b h w) -> b h w", b=len(latents), h=latents.shape[2])
             codes = self.look_up(indices)
             # The codebook moves to the encoder; beta only holds back the encoder.
             codebook_loss = F.mse_loss(codes, latents.detach())

@@ -9,7 +9,7 @@ Source: DC-AR (arXiv:2507.04947), three-stage adaptation; 1:4:1 from its 10/40/1
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal
 
@@ -18,84 +18,22 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from dcar_edu.state import TrainingState, endless, warmed_cosine
-from dcar_edu.tokenizer.hybrid import PARTS, HybridTokenizer, LatentPath, Reconstruction
+from dcar_edu.tokenizer.hybrid import PARTS, HybridTokenizer, Reconstruction
 from dcar_edu.tokenizer.losses import reconstruction_loss
+from dcar_edu.tokenizer.quantizer import code_usage
+from dcar_edu.tokenizer.stages import Stage, TokenizerTraining, three_stages
 
-
-@dataclass(frozen=True)
-class Stage:
-    """One stretch of training: how long, on which path, and which parts learn."""
-
-    name: str
-    steps: int
-    path: LatentPath
-    trains: tuple[str, ...] = PARTS
-    starts_codes: bool = False
-    """Put the codes at latents of the first batches before the stage begins."""
-
-    def __post_init__(self) -> None:
-        """Check the parts' names."""
-        if self.steps < 0 or not set(self.trains) <= set(PARTS):
-            raise ValueError(
-                f"a stage trains parts out of {PARTS} for 0 or more steps, got {self.trains} and "
-                f"{self.steps}. Correct the stage '{self.name}'."
-            )
-
-
-def three_stages(steps: int, shares: tuple[int, ...] = (1, 4, 1)) -> tuple[Stage, ...]:
-    """The paper's plan for a run of ``steps`` steps in all.
-
-    Raises:
-        ValueError: not three shares, or fewer steps than shares.
-
-    Example:
-        >>> [(stage.name, stage.steps) for stage in three_stages(600)]
-        [('warm-up', 100), ('discrete', 400), ('alternate', 100)]
-    """
-    if len(shares) != 3 or steps < sum(shares):
-        raise ValueError(
-            f"three_stages needs three shares and at least {sum(shares)} steps, got shares="
-            f"{shares} and steps={steps}. Train longer."
-        )
-    warmup, last = (steps * share // sum(shares) for share in (shares[0], shares[2]))
-    return (
-        Stage("warm-up", warmup, "continuous", ("encoder", "decoder")),
-        Stage("discrete", steps - warmup - last, "discrete", starts_codes=True),
-        Stage("alternate", last, "alternate", ("decoder",)),
-    )
-
-
-@dataclass(frozen=True)
-class TokenizerTraining:
-    """How to train; the paper states stages only, the other numbers are ours."""
-
-    stages: tuple[Stage, ...]
-    learning_rate: float = 1e-3
-    betas: tuple[float, ...] = (0.9, 0.99)
-    weight_decay: float = 1e-4
-    warmup_steps: int = 50
-    clip: float = 1.0
-    ema_decay: float = 0.999
-    l1: float = 1.0
-    l2: float = 0.0
-    perceptual_weight: float = 0.0
-    code_weight: float = 1.0
-    revive_every: int = 0
-    """Restart unused codes every so many steps of a stage that trains codes; 0: never."""
-    seed: int = 0
-
-    @property
-    def steps(self) -> int:
-        """Steps of all stages."""
-        return sum(stage.steps for stage in self.stages)
-
-    def stage_at(self, step: int) -> tuple[Stage, int]:
-        """The stage of ``step`` (counted from 0) and the step inside it."""
-        for stage in self.stages:
-            if step < stage.steps:
-                return stage, step
-            step -= stage.steps
-        raise ValueError(f"the plan ends {step + 1} steps earlier. Add steps to a stage.")
+__all__ = [
+    "LatentStatistics",
+    "Stage",
+    "TokenizerStep",
+    "TokenizerTraining",
+    "begin",
+    "freeze",
+    "measure_latents",
+    "three_stages",
+    "train_tokenizer",
+]
 
 
 @dataclass(frozen=True)
@@ -190,9 +128,7 @@ def train_tokenizer(
                 "Lower learning_rate, or train in float32."
             )
         loss.backward()
-        rate = config.learning_rate * warmed_cosine(
-            state.step, config.steps, config.warmup_steps
-        )
+        rate = config.learning_rate * warmed_cosine(state.step, config.steps, config.warmup_steps)
         norm = state.apply_gradients(rate, config.clip)
         if "quantizer" in stage.trains:
             _count_and_revive(tokenizer, drawn, within, config.revive_every, state)
@@ -200,6 +136,44 @@ def train_tokenizer(
     state.use_average()
     freeze(tokenizer, PARTS)
     tokenizer.eval()
+
+
+@dataclass(frozen=True)
+class LatentStatistics:
+    """What the generator needs to know of a finished latent space."""
+
+    residual_std: float
+    """Root mean square of one residual element: the scale of the diffusion head."""
+    code_cosine: float
+    """Mean cosine between a latent and its code."""
+    usage: float
+    """Share of the codebook in use."""
+    perplexity: float
+    """exp(entropy) of the codes in use."""
+
+
+def measure_latents(tokenizer: HybridTokenizer, batches: Iterable[Any]) -> LatentStatistics:
+    """Measure residuals and code use over some batches, and note them in the tokenizer's config.
+
+    Call it after the discrete stage or later: the encoder no longer changes then.
+
+    Source:
+        DC-AR's released code divides residuals by 0.107, the same statistic of its tokenizer.
+    """
+    encoded = [tokenizer.encode(_images(batch)) for batch in batches]
+    residuals = torch.cat([e.residuals for e in encoded])
+    latents, codes = (torch.cat([getattr(e, n) for e in encoded]) for n in ("latents", "quantized"))
+    used = code_usage(torch.cat([e.indices for e in encoded]), tokenizer.config.num_codes)
+    found = LatentStatistics(
+        residual_std=round(residuals.square().mean().sqrt().item(), 6),
+        code_cosine=round(torch.cosine_similarity(latents, codes, dim=1).mean().item(), 6),
+        usage=used.usage,
+        perplexity=used.perplexity,
+    )
+    tokenizer.config = replace(
+        tokenizer.config, residual_std=found.residual_std, code_cosine=found.code_cosine
+    )
+    return found
 
 
 def _images(batch: Any) -> Tensor:
@@ -220,8 +194,8 @@ def _enter(
             state.use_average()
         if stage.starts_codes:
             with torch.no_grad():
-                wanted, latents = 4 * len(codes), []
-                while sum(map(len, latents)) < wanted:
+                latents: list[Tensor] = []
+                while sum(len(part) for part in latents) < 4 * len(codes):
                     images = torch.cat([_images(b) for b in islice(supply, 4)])
                     features = tokenizer.encoder(images.to(tokenizer.device))
                     latents.append(rearrange(features, "b c h w -> (b h w) c"))
@@ -235,7 +209,7 @@ def _restart(
     tokenizer: HybridTokenizer, rows: Tensor, latents: Tensor, state: TrainingState
 ) -> None:
     tokenizer.quantizer.restart(rows, latents, state.generator)
-    state.average.module.quantizer.codes[rows] = tokenizer.quantizer.codes[rows]  # type: ignore[union-attr, index]
+    state.average.module.quantizer.codes[rows] = tokenizer.quantizer.codes[rows]  # type: ignore[union-attr, index, operator]
 
 
 def _count_and_revive(
