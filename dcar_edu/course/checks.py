@@ -155,15 +155,13 @@ def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 @contextlib.contextmanager
 def unchanged_random() -> Iterator[None]:
-    """Leave the random states of torch, numpy and Python, and the gradient mode, as they were."""
+    """Leave the random states of torch, numpy and Python as they were; gradients work inside."""
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     gpu = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
-    grad = torch.is_grad_enabled()
     try:
         with torch.enable_grad():
             yield
     finally:
-        torch.set_grad_enabled(grad)
         torch.set_rng_state(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
         random.setstate(states[2])

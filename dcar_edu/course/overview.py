@@ -87,7 +87,7 @@ def course_map(number: str) -> None:
     note: dict[str, Any] = {"color": "#444444", "fontsize": 9, "style": "italic"}
     ax.text(0, 53.5, "drawing: from words to a picture", **note)
     ax.text(0, 15.5, "training: what the two right answers are", **note)
-    names = ", ".join(PARTS[name].words.split("\n")[0] for name in lit)
+    names = ", ".join(PARTS[name].words.replace("\n", " ") for name in lit)
     show(
         figure,
         alt="Map of DC-AR. Drawing: prompt, text encoder, masked transformer in 12 steps, then "
