@@ -19,7 +19,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 READY := .venv/.installed
 # One thread a worker: two workers on two cores. MPLBACKEND stays unset, or notebooks lose figures.
-QUIET := PYTHONHASHSEED=0 TQDM_DISABLE=1 CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 \
+QUIET := PYTHONHASHSEED=0 TQDM_DISABLE=1 HF_HUB_OFFLINE=1 CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 \
 	DCAR_BUDGET=smoke DCAR_HOME="$(CURDIR)/build/home"
 PYTEST := $(QUIET) $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 NBVAL := -p no:cacheprovider -o addopts= -o filterwarnings=default --timeout 600 --ignore=lessons/src \

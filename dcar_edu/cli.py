@@ -65,11 +65,12 @@ def bench_data(arguments: argparse.Namespace) -> int:
 
 
 def experiment(arguments: argparse.Namespace) -> int:
-    """Run one arm of a comparison and add its line to lessons/results."""
+    """Run the arms of a comparison and add their lines to lessons/results."""
     from dcar_edu.course.experiments import experiment as run
 
-    run(arguments.name, arguments.arm, arguments.seed)
-    return 0
+    return run(
+        arguments.name, arguments.arm, arguments.seed, arguments.budget, force=arguments.force
+    )
 
 
 def course_build(arguments: argparse.Namespace) -> int:
@@ -90,8 +91,7 @@ def course_grade(arguments: argparse.Namespace) -> int:
     """Check every student's notebook in a folder on hidden inputs."""
     from dcar_edu.course.grader import grade
 
-    grade(arguments.folder, arguments.seed, arguments.out)
-    return 0
+    return grade(arguments.folder, arguments.seed, arguments.out)
 
 
 def course_status(arguments: argparse.Namespace) -> int:
@@ -143,8 +143,10 @@ def _parser() -> argparse.ArgumentParser:
 
     command = _add(commands, "experiment", experiment)
     command.add_argument("name")
-    command.add_argument("--arm", required=True)
+    command.add_argument("--arm", help="one arm; all of them if left out")
     command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--budget", choices=["smoke", "cpu", "gpu"])
+    command.add_argument("--force", action="store_true", help="run again what is already there")
 
     bench = _group(commands, "bench", "time a part of the library")
     command = _add(bench, "data", bench_data)

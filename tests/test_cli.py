@@ -152,16 +152,26 @@ def test_several_lessons_come_in_one_string(monkeypatch):
 
 def test_grade(monkeypatch):
     asked = []
-    put(monkeypatch, "dcar_edu.course.grader", grade=lambda *values: asked.append(values))
+    put(monkeypatch, "dcar_edu.course.grader", grade=lambda *values: asked.append(values) or 0)
     assert cli.main(["course", "grade", "class", "--seed", "7", "--out", "marks.csv"]) == 0
     assert asked == [(Path("class"), 7, Path("marks.csv"))]
 
 
 def test_experiment(monkeypatch):
     asked = []
-    put(monkeypatch, "dcar_edu.course.experiments", experiment=lambda *v: asked.append(v))
-    assert cli.main(["experiment", "01_compression", "--arm", "f8", "--seed", "3"]) == 0
-    assert asked == [("01_compression", "f8", 3)]
+
+    def experiment(*values, **options):
+        asked.append((*values, options))
+        return 3
+
+    put(monkeypatch, "dcar_edu.course.experiments", experiment=experiment)
+    assert cli.main(["experiment", "01_compression"]) == 3
+    more = ["--arm", "f8", "--seed", "3", "--budget", "cpu", "--force"]
+    assert cli.main(["experiment", "01_compression", *more]) == 3
+    assert asked == [
+        ("01_compression", None, 0, None, {"force": False}),
+        ("01_compression", "f8", 3, "cpu", {"force": True}),
+    ]
 
 
 def test_bench_data(monkeypatch, capsys):

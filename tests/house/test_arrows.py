@@ -12,6 +12,7 @@ FLOORS = (
     {"images"},  # saves a picture with checkpoint's atomic writer
     {"text", "features", "state"},
     {"tokenizer", "generator", "data"},
+    {"drawing"},
     {"pipeline"},
     {"metrics", "bench", "interop"},
     {""},  # `import dcar_edu`: the public names; only course and cli stand above them
