@@ -51,10 +51,9 @@ ONE_PERSON = re.compile(r"(man|woman|person|face|cat|head)( |$)")
 MANY = re.compile(r"(men|women|people|two|hundred) ")
 SAID_WITH_AN = re.compile(r"(?!uni|u[st]e|eu|ewe|one\b)[aeiou]|herb|hour|x-ray|8", re.IGNORECASE)
 IRREGULAR = {
-    "fish": "fish", "sheep": "sheep", "deer": "deer", "mouse": "mice", "leaf": "leaves",
-    "knife": "knives", "wolf": "wolves", "goose": "geese", "ox": "oxen", "tooth": "teeth",
-    "foot": "feet", "scarf": "scarves", "man": "men", "woman": "women", "person": "people",
-    "child": "children",
+    "cactus": "cacti", "child": "children", "deer": "deer", "fish": "fish", "foot": "feet",
+    "goose": "geese", "knife": "knives", "leaf": "leaves", "mouse": "mice", "ox": "oxen",
+    "person": "people", "scarf": "scarves", "sheep": "sheep", "tooth": "teeth", "wolf": "wolves",
 }  # fmt: skip
 NUMBERS = ("zero", "one", "two", "three", "four")
 
@@ -100,6 +99,8 @@ def plural(noun: str) -> str:
     before, space, word = noun.rpartition(" ")
     if word in IRREGULAR:
         word = IRREGULAR[word]
+    elif word.endswith("man"):
+        word = word[:-2] + "en"
     elif re.search(r"(s|x|z|ch|sh|tomato|potato|mango)$", word):
         word += "es"
     elif re.search(r"[^aeiou]y$", word):

@@ -1,8 +1,8 @@
 """Tiles: emoji drawn once at one resolution and kept on disk, with a checksum.
 
-The cache holds blocks of 32 tiles in hash order, so a lesson that wants a few hundred concepts
-draws a few hundred. A block is written whole or not at all; two processes that start
-together at worst draw the same block twice.
+A cached file holds up to 32 tiles that are neighbours in hash order; its name says which. Only
+tiles that are asked for are drawn. A file is written whole or not at all; two processes that
+start together at worst draw the same tiles twice.
 """
 
 import hashlib
@@ -75,29 +75,35 @@ def _blocks(style: str) -> list[list[str]]:
     return [codes[start : start + BLOCK] for start in range(0, len(codes), BLOCK)]
 
 
-def _block_path(style: str, number: int, resolution: int) -> Path:
-    name = f"{style}-{checksum(style)[:12]}-v{DRAWING}-{number:03d}.tiles"
-    return cache_folder() / "emoji" / str(resolution) / name
+def _rows(mask: int) -> list[int]:
+    return [row for row in range(BLOCK) if mask >> row & 1]
 
 
-def _read_block(path: Path, count: int, resolution: int) -> np.ndarray | None:
-    """Read a block; None when it is absent or damaged (said aloud, it will be drawn again)."""
+def _prefix(style: str) -> str:
+    return f"{style}-{checksum(style)[:12]}-v{DRAWING}"
+
+
+def _cached(style: str, folder: Path) -> dict[int, list[tuple[int, Path]]]:
+    """Find a style's cached files: by block number, each with the mask of rows that it holds."""
+    found: dict[int, list[tuple[int, Path]]] = {}
+    for path in sorted(folder.glob(f"{_prefix(style)}-*.tiles")):
+        number, mask = path.stem.split("-")[-2:]
+        found.setdefault(int(number), []).append((int(mask, 16), path))
+    return found
+
+
+def _read(path: Path, count: int, resolution: int) -> np.ndarray | None:
+    """Read cached tiles; None when they are damaged (said aloud, they will be drawn again)."""
     try:
         stored = path.read_bytes()
-    except FileNotFoundError:
+    except FileNotFoundError:  # another process found it damaged first
         return None
     if hashlib.sha256(stored[32:]).digest() == stored[:32]:
         pixels = np.frombuffer(zlib.decompress(stored[32:]), np.uint8)
         return pixels.reshape(count, 4, resolution, resolution)
     print(f"cached tiles are damaged, drawing them again: {path.name}", file=sys.stderr)
+    path.unlink(missing_ok=True)
     return None
-
-
-def _draw_block(arts: dict[str, bytes | str], codes: list[str], path: Path, resolution: int):
-    tiles = np.stack([draw(arts[code], resolution) for code in codes]).transpose(0, 3, 1, 2)
-    packed = zlib.compress(np.ascontiguousarray(tiles).tobytes(), 1)
-    write_atomically(path, hashlib.sha256(packed).digest() + packed)
-    return tiles
 
 
 def load_tiles(keys: Iterable[tuple[str, str]], resolution: int) -> Tensor:
@@ -112,45 +118,57 @@ def load_tiles(keys: Iterable[tuple[str, str]], resolution: int) -> Tensor:
     """
     keys = list(keys)
     tiles = torch.empty(len(keys), 4, resolution, resolution, dtype=torch.uint8)
-    places: dict[str, dict[str, int]] = {}
-    for place, (style, code) in enumerate(keys):
-        places.setdefault(style, {})[code] = place
+    folder = cache_folder() / "emoji" / str(resolution)
     missing = []
-    for style, wanted in places.items():
+    for style in dict.fromkeys(style for style, _ in keys):
+        places = {code: place for place, (s, code) in enumerate(keys) if s == style}
+        cached = _cached(style, folder)
         for number, codes in enumerate(_blocks(style)):
-            if wanted.keys().isdisjoint(codes):
-                continue
-            path = _block_path(style, number, resolution)
-            block = _read_block(path, len(codes), resolution)
-            if block is None:
-                missing.append((style, codes, path))
-            else:
-                _place(tiles, block, codes, wanted)
-    for style, codes, block in _draw_missing(missing, resolution):
-        _place(tiles, block, codes, places[style])
+            wanted = {row: places[code] for row, code in enumerate(codes) if code in places}
+            for mask, path in cached.get(number, []):
+                _take(tiles, wanted, path, _rows(mask), resolution)
+            if wanted:
+                path = folder / f"{_prefix(style)}-{number:03d}"
+                missing.append((style, {row: codes[row] for row in wanted}, wanted, path))
+    _draw_missing(tiles, missing, resolution)
     return tiles
 
 
-def _place(tiles: Tensor, block: np.ndarray, codes: list[str], wanted: dict[str, int]) -> None:
-    for row, code in enumerate(codes):
-        if code in wanted:
-            tiles[wanted[code]] = torch.from_numpy(block[row].copy())
+def _take(
+    tiles: Tensor, wanted: dict[int, int], path: Path, rows: list[int], resolution: int
+) -> None:
+    """Copy the wanted rows of a cached file and strike them off."""
+    if wanted.keys().isdisjoint(rows):
+        return
+    block = _read(path, len(rows), resolution)
+    if block is not None:
+        for tile, row in zip(block, rows, strict=True):
+            if row in wanted:
+                tiles[wanted.pop(row)] = torch.from_numpy(tile.copy())
 
 
-def _draw_missing(missing: list[tuple[str, list[str], Path]], resolution: int):
-    """Draw blocks one after the other, with a progress line on a terminal."""
-    total, done, start = sum(len(codes) for _, codes, _ in missing), 0, time.monotonic()
+def _draw_missing(tiles: Tensor, missing: list, resolution: int) -> None:
+    """Draw and store what no file held, with a progress line on a terminal."""
+    total, done, start = sum(len(codes) for _, codes, _, _ in missing), 0, time.monotonic()
+    live = sys.stderr.isatty()
     arts: dict[str, dict[str, bytes | str]] = {}
-    for style in {style for style, _, _ in missing}:
-        arts[style] = read_art(style, {c for s, codes, _ in missing if s == style for c in codes})
-    for style, codes, path in missing:
-        block = _draw_block(arts[style], codes, path, resolution)
-        done += len(codes)
-        if sys.stderr.isatty():
+    for style in {style for style, *_ in missing}:
+        wanted = {code for s, codes, *_ in missing if s == style for code in codes.values()}
+        arts[style] = read_art(style, wanted)
+    for style, codes, places, path in missing:
+        rows = sorted(codes)
+        drawn = np.stack([draw(arts[style][codes[row]], resolution) for row in rows])
+        drawn = np.ascontiguousarray(drawn.transpose(0, 3, 1, 2))
+        packed = zlib.compress(drawn.tobytes(), 1)
+        mask = sum(1 << row for row in rows)
+        write_atomically(
+            path.with_name(f"{path.name}-{mask:08x}.tiles"),
+            hashlib.sha256(packed).digest() + packed,
+        )
+        tiles[[places[row] for row in rows]] = torch.from_numpy(drawn)
+        done += len(rows)
+        if live:
             print(f"\rdrawing emoji at {resolution} px: {done}/{total}", end="", file=sys.stderr)
-        yield style, codes, block
     if total:
-        end = "\r" if sys.stderr.isatty() else ""
-        seconds = time.monotonic() - start
-        print(f"{end}drew {total} emoji at {resolution} px in {seconds:.1f} s; "
-              f"the next start finds them in the cache", file=sys.stderr)  # fmt: skip
+        words = f"drew {total} emoji at {resolution} px in {time.monotonic() - start:.1f} s"
+        print(f"{chr(13) * live}{words}; the next start finds them in the cache", file=sys.stderr)
