@@ -134,7 +134,10 @@ def source() -> str:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A repository with that one lesson, not built yet."""
-    for folder in ("lessons/src", "solutions"):
-        (tmp_path / folder).mkdir(parents=True)
+    for folder in ("lessons", "solutions"):
+        package = tmp_path / folder / "dcar_edu"  # found first: importing torch takes seconds
+        package.mkdir(parents=True)
+        (package / "__init__.py").touch()
+    (tmp_path / "lessons" / "src").mkdir()
     (tmp_path / "lessons" / "src" / "00_small_numbers.py").write_text(LESSON, encoding="utf-8")
     return tmp_path
