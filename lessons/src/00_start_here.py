@@ -2,7 +2,7 @@
 # ---
 # title: Start here
 # builds: your first picture from a sentence, and three small tools to look inside it
-# figures: 9
+# figures: 12
 # wait: 3
 # wait_gpu: 1
 # gpu: false
@@ -284,14 +284,14 @@ for side in (128, 256, 512):
 
 # %%
 pixels = images.to_pixels(original)
-corner = pixels[40:44, 52:58]
+corner = pixels[74:78, 8:14]
 print("picture", tuple(pixels.shape), pixels.dtype, "- corner", tuple(corner.shape))
 
 # %%
 figure, axes = figures.panels(1, 5, height=1.9, width_ratios=[1.2, 1.5, 1.5, 1.5, 1.5])
 whole, patch, *planes = axes[0]
 whole.imshow(pixels)
-whole.add_patch(Rectangle((51.5, 39.5), 6, 4, fill=False, linewidth=2))
+whole.add_patch(Rectangle((5, 72), 12, 8, fill=False, linewidth=2))
 whole.set_title("the wolf")
 patch.imshow(corner)
 patch.set_title("4 x 6 of its pixels")
@@ -306,11 +306,12 @@ for axis, values, name in zip(planes, corner.permute(2, 0, 1), ("red", "green", 
 for axis in axes[0]:
     axis.set(xticks=[], yticks=[])
     axis.grid(False)
+    axis.spines[:].set_visible(False)
 figures.show(
     figure,
-    alt="The wolf of the data set with a small rectangle near one eye; the 4 x 6 pixels inside it, "
-    "enlarged; and the same pixels three times in grey, with the red, green and blue bytes written "
-    "on them. Blue-grey fur has larger blue bytes than red ones.",
+    alt="The wolf of the data set with a small rectangle at its left cheek; 4 x 6 pixels from there, "
+    "enlarged: pale blue on the left, grey fur on the right; and the same pixels three times, with "
+    "their red, green and blue bytes. Pale blue is 200, 222, 255; fur is about 115, 112, 120.",
 )
 
 # %% [markdown] tags=["exercise-text"]
@@ -485,7 +486,7 @@ print("same seed, same picture:", again.tobytes() == wolf.tobytes())
 # | $N$ | all tokens of all pictures | number, here 24 · 16 = 384 | `wanted.numel()` |
 # | $[\ldots]$ | 1 if true, 0 if not | number | `==` |
 #
-# The 24 prompts are the first ones of the data set's fixed order. Nobody chose them because they look good.
+# The 24 prompts are the first ones of the data set's fixed order. Nobody chose them because they look good. In each pair the left picture is drawn, the right one is the original.
 
 # %%
 learnt = CaptionedEmoji(
@@ -497,18 +498,18 @@ originals = learnt.render(examples)
 
 *_, last = model.generate_steps(captions, seed=SEED)
 wanted = model.tokenizer.encode(originals.to(L.device)).indices
-L.report(token_match=(last.indices == wanted).float().mean())
+L.report(token_match=(last.indices == wanted.cpu()).float().mean())
 
 # %%
-pairs = []
-for drawing, original in zip(model.generate(captions, seed=SEED), originals):
-    pairs += [drawing, images.to_pil(original)]
+drawings = [images.from_pil(picture) for picture in model.generate(captions, seed=SEED)]
+gap = torch.ones(3, 128, 6)
+pairs = [torch.cat([drawn, gap, real], dim=-1) for drawn, real in zip(drawings, originals)]
+labels = [textwrap.fill(example.label, 20) for example in examples]
 figures.show(
-    figures.image_grid(pairs, columns=12, titles=["drawn", "original"] * 6),
-    alt="Twenty-four pairs of small pictures in four rows: on the left what the model drew from the "
-    "caption, on the right the original. In most pairs the drawing shows the same thing, softer.",
+    figures.image_grid(pairs, columns=6, titles=labels),
+    alt="Twenty-four pairs of small pictures: on the left what the model drew from the caption, on "
+    "the right the original. In most pairs the drawing shows the same thing, softer.",
 )
-print("; ".join(example.label for example in examples))
 
 # %% [markdown]
 # **What to notice.** Some drawings are nearly the original, some are blurred, and some may show the wrong thing. These are prompts that the model has *seen in training*: this number measures memory, not imagination. Prompts that it has never seen are harder, and lesson 13 measures them.
@@ -545,7 +546,8 @@ sizes = {
 figure, ((axis,),) = figures.panels(height=2)
 bars = axis.barh(list(sizes), [size / 1e6 for size in sizes.values()], hatch=["", "//", "", "//"])
 axis.bar_label(bars, [f"{size / 1e6:.1f} M" for size in sizes.values()], padding=4)
-axis.set(xscale="log", xlim=(1, 3000), xlabel="parameters in millions, each line ten times more")
+axis.set(xscale="log", xlim=(1, 3000), xlabel="parameters in millions")
+axis.set_xticks([1, 10, 100, 1000], ["1", "10", "100", "1,000"])
 axis.invert_yaxis()
 figures.show(
     figure,
@@ -608,7 +610,7 @@ course.quiz("00")
 #
 # **New terms:** prompt, token, token grid, f32, mask, step, seed, guidance, residual, budget. `course.glossary()` explains them, and the terms of all lessons.
 #
-# **You now know** `DCAR.from_pretrained`, `DCAR.generate`, `DCAR.generate_steps`, `dcar_edu.images.to_model`, `dcar_edu.generator.masking.reveal_counts`.
+# **You now know** `DCAR.from_pretrained`, `DCAR.generate`, `DCAR.generate_steps`, `dcar_edu.images.to_model`, `dcar_edu.generator.masking.reveal_counts`, `dcar_edu.metrics.token_match`.
 #
 # **To read on:** [the paper](https://arxiv.org/abs/2507.04947), abstract and first figure only: after this lesson you can follow both.
 #

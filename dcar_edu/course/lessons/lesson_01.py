@@ -265,7 +265,7 @@ EXERCISES = (
             Mistake("averages before it squares", _mean_before_square),
         ),
         alternatives=(_through_the_root,),
-        used_in="dcar_edu.course.experiments",
+        used_in="dcar_edu.metrics.psnr",
     ),
     Exercise(
         id="01.3",
@@ -290,6 +290,6 @@ EXERCISES = (
             Mistake("True and False changed over", _upside_down),
         ),
         alternatives=(_from_the_bytes,),
-        used_in="dcar_edu.data.emoji.concept_role",
+        used_in="dcar_edu.data.splits.concept_role",
     ),
 )
