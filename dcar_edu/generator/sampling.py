@@ -98,7 +98,8 @@ def sample_tokens(
         logits = predict(indices, step).detach().float().cpu()
         share = (step / lengths.clamp(min=1)).clamp(max=1)[:, None]
         logits = logits / annealing(share)[..., None]
-        uniform = noise[step - 1] if noise else _uniform(sources, h * w, num_codes)
+        active = lengths >= step
+        uniform = noise[step - 1] if noise else _uniform(sources, active, h * w, num_codes)
         heat = temperature * (1 - share)
         guess = (logits + heat[..., None] * gumbel(uniform[0])).argmax(-1)
         score = logits.gather(-1, guess[..., None])[..., 0] + heat * gumbel(uniform[1])
@@ -112,7 +113,7 @@ def sample_tokens(
         hidden = hidden & ~reveal
         indices = flat.reshape(shape)
         grids = [rearrange(t, "b (h w) -> b h w", h=h) for t in (hidden, score)]
-        yield SamplingStep(step, indices, grids[0], grids[1], lengths >= step)
+        yield SamplingStep(step, indices, grids[0], grids[1], active)
 
 
 def _surest(score: Tensor, hidden: Tensor, counts: list[int]) -> Tensor:
@@ -154,6 +155,13 @@ def _sources(generator: Sources, b: int) -> list[torch.Generator]:
     return list(generator)
 
 
-def _uniform(sources: list[torch.Generator], n: int, num_codes: int) -> tuple[Tensor, Tensor]:
-    pairs = [(torch.rand(n, num_codes, generator=g), torch.rand(n, generator=g)) for g in sources]
-    return torch.stack([a for a, _ in pairs]), torch.stack([b for _, b in pairs])
+def _uniform(
+    sources: list[torch.Generator], active: Tensor, n: int, num_codes: int
+) -> tuple[Tensor, Tensor]:
+    """Uniform numbers for guesses and scores; a finished picture's source rests."""
+    guesses, scores = torch.zeros(len(sources), n, num_codes), torch.zeros(len(sources), n)
+    for i, source in enumerate(sources):
+        if active[i]:
+            guesses[i] = torch.rand(n, num_codes, generator=source)
+            scores[i] = torch.rand(n, generator=source)
+    return guesses, scores
