@@ -77,14 +77,17 @@ def run(
     why = f" (auto: torch sees {device_name()})" if budget == "auto" else ""
     print(f"budget {name}{why}; {len(chosen)} lessons, view {view}", flush=True)
     folder = root / "build" / "course" / name / ("" if view == "solutions" else view)
-    runs = _state(folder)
+    paths = {lesson.number: root / VIEWS[view] / f"{lesson.name}.ipynb" for lesson in every}
     for lesson in chosen:
-        path = root / VIEWS[view] / f"{lesson.name}.ipynb"
-        if not path.exists():
-            raise ValueError(f"{VIEWS[view]}/{path.name} is missing. Run: dcar course build")
-        key = _key(path, name)
-        before = runs.get(lesson.number)
-        if not fresh and before and before.key == key and not before.error:
+        if not paths[lesson.number].exists():
+            raise ValueError(
+                f"{VIEWS[view]}/{lesson.name}.ipynb is missing. Run: dcar course build"
+            )
+    keys = {number: _key(path, name) for number, path in paths.items() if path.exists()}
+    runs = {n: entry for n, entry in _state(folder).items() if entry.key == keys.get(n)}
+    for lesson in chosen:
+        path, key, before = paths[lesson.number], keys[lesson.number], runs.get(lesson.number)
+        if not fresh and before and not before.error:
             print(f"{lesson.name}: finished before in {before.seconds:.0f} s", flush=True)
             continue
         runs[lesson.number] = _execute(lesson, path, folder, root, name, view, key)

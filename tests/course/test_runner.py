@@ -77,6 +77,17 @@ def test_a_finished_lesson_counts_only_while_nothing_changed(
     assert runner._key(path, "cpu" if what == "budget" else "smoke") != before
 
 
+def test_the_report_forgets_what_was_run_with_other_code(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = built / "build" / "course" / "smoke"
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text('{"00": {"key": "old", "seconds": 99}}')
+    monkeypatch.setattr(runner, "choose", lambda lessons, wanted: [])
+    run("smoke", root=built)
+    assert "| not run |" in (folder / "report.md").read_text(encoding="utf-8")
+
+
 def test_a_failed_lesson_is_not_finished(built: Path, monkeypatch: pytest.MonkeyPatch):
     key = runner._key(built / "solutions" / f"{NAME}.ipynb", "smoke")
     calls = []
