@@ -37,6 +37,19 @@ import os
 BUDGET = os.environ.get("DCAR_BUDGET", "cpu")
 SEED = 0
 
+# %% tags=["nbval-ignore-output"]
+#@title Keep my work in Google Drive (on Colab, optional)
+KEEP_IN_DRIVE = False  #@param {type: "boolean"}
+
+if KEEP_IN_DRIVE:
+    import pathlib
+
+    from google.colab import drive
+
+    mounted = pathlib.Path("/content") / "drive"
+    drive.mount(str(mounted))
+    os.environ["DCAR_HOME"] = str(mounted / "MyDrive" / "dcar_edu")
+
 # %% tags=["start", "nbval-ignore-output"]
 import textwrap
 
@@ -99,16 +112,16 @@ print(type(wolf).__name__, wolf.size, wolf.mode)
 #
 # How many tokens stay hidden after step $k$ is fixed in advance. It does not depend on the picture:
 #
-# $$m_k = \left\lfloor N \cdot \tfrac{2}{\pi} \arccos\!\left(\tfrac{k}{K}\right) \right\rfloor$$
+# $$|m_k| = \left\lfloor N \cdot \tfrac{2}{\pi} \arccos\!\left(\tfrac{k}{T}\right) \right\rfloor$$
 #
 # In words: the number falls slowly at first and fast at the end, when most of the picture is decided and the rest is easy.
 #
 # | symbol | meaning | shape | code |
 # |---|---|---|---|
 # | $N$ | tokens in the picture | number, here 16 | `num_tokens` |
-# | $K$ | steps | number, here 12 | `num_steps` |
+# | $T$ | steps | number, here 12 | `num_steps` |
 # | $k$ | this step, counted from 1 | number | `record.step` |
-# | $m_k$ | tokens still hidden after step $k$ | number | `record.mask.sum()` |
+# | $m_k$ | mask after step $k$: which tokens are still hidden; $\lvert m_k \rvert$ is how many | (b, h, w), bool | `record.mask` |
 #
 # `generate_steps` hands out one record after each step. Each record has a preview: what the decoder makes of the tokens so far.
 
@@ -277,8 +290,8 @@ for side in (128, 256, 512):
 #
 # | symbol | meaning | shape | code |
 # |---|---|---|---|
-# | $p$ | the picture in bytes | (h, w, 3), uint8, 0 to 255 | `pixels` |
-# | $x$ | the picture for a model | (3, h, w), float, -1 to 1 | `image` |
+# | $p$ | the picture in bytes | (H, W, 3), uint8, 0 to 255 | `pixels` |
+# | $x$ | the picture for a model | (3, H, W), float, -1 to 1 | `image` |
 #
 # To see the bytes we take the wolf of the data set, not the drawn one: the picture that the model should draw.
 
@@ -318,7 +331,7 @@ figures.show(
 # ### Exercise 00.2 - Bytes to numbers
 # difficulty: 2/5 · importance: 5/5 · 5 min · needs: none
 #
-# Write `to_model(pixels)`. `pixels` is a uint8 tensor of shape (h, w, 3). Give back a float tensor of shape (3, h, w) with values from -1 to 1, by the formula above.
+# Write `to_model(pixels)`. `pixels` is a uint8 tensor of shape (H, W, 3). Give back a float tensor of shape (3, H, W) with values from -1 to 1, by the formula above.
 #
 # The picture is not square, on purpose. An answer that mixes up height and width gives the right *kind* of numbers in the wrong places.
 #
@@ -343,7 +356,7 @@ figures.show(
 
 # %% tags=["exercise"]
 def to_model(pixels):
-    """Turn bytes (h, w, 3) into floats (3, h, w) from -1 to 1."""
+    """Turn bytes (H, W, 3) into floats (3, H, W) from -1 to 1."""
     # BEGIN SOLUTION
     return pixels.permute(2, 0, 1).float() / 127.5 - 1
     # END SOLUTION
@@ -366,15 +379,15 @@ print(tuple(to_model(example).shape), [f"{value:.4f}" for value in to_model(exam
 #
 # `generate_steps` gave one mask a step: a 4 x 4 grid that says for each token whether it is *still hidden* after this step. Twelve masks hold the whole story of a drawing. One small function turns them into a map:
 #
-# $$t_{ij} = 1 + \sum_{k=1}^{K} M_{kij}$$
+# $$o = 1 + \sum_{k=1}^{T} m_k$$
 #
 # In words: count in how many steps the token was still hidden; it appeared in the step after those.
 #
 # | symbol | meaning | shape | code |
 # |---|---|---|---|
-# | $M$ | the masks, one a step; True = still hidden after the step | (K, h, w), bool | `masks` |
-# | $t$ | the step in which each token appeared, 1 = first | (h, w), int | `order` |
-# | $K$ | number of steps | number, here 12 | `num_steps` |
+# | $m_k$ | mask after step $k$; True = still hidden, counts as 1 | (h, w), bool | `masks[k - 1]` |
+# | $o$ | order: the step in which each token appeared, 1 = first | (h, w), int | `order` |
+# | $T$ | steps | number, here 12 | `len(masks)` |
 
 # %% [markdown] tags=["exercise-text"]
 # ### Exercise 00.3 - The order of appearance
@@ -475,15 +488,15 @@ print("same seed, same picture:", again.tobytes() == wolf.tobytes())
 #
 # Looking is pleasant, but a number is more honest. The model was trained on pictures, so for a prompt that it has learnt there is a right answer: the tokens of the original picture. We count how many of them it redraws:
 #
-# $$\text{match} = \frac{1}{N} \sum_{i=1}^{N} \left[\, q_i = q_i^{*} \,\right]$$
+# $$\text{match} = \frac{1}{b\,N} \sum \left[\, i = i^{*} \,\right]$$
 #
 # In words: the share of places in which the drawn token is the original's token. Guessing blindly would give 1/1024.
 #
 # | symbol | meaning | shape | code |
 # |---|---|---|---|
-# | $q$ | the tokens that the model drew | (b, h, w), int | `last.indices` |
-# | $q^{*}$ | the tokens of the original picture | (b, h, w), int | `wanted` |
-# | $N$ | all tokens of all pictures | number, here 24 · 16 = 384 | `wanted.numel()` |
+# | $i$ | the tokens that the model drew | (b, h, w), int | `last.indices` |
+# | $i^{*}$ | the tokens of the original pictures | (b, h, w), int | `wanted` |
+# | $b$, $N$ | pictures, and tokens of a picture | number, here 24 and 16 | `wanted.numel()` is both together |
 # | $[\ldots]$ | 1 if true, 0 if not | number | `==` |
 #
 # The 24 prompts are the first ones of the data set's fixed order. Nobody chose them because they look good. In each pair the left picture is drawn, the right one is the original.
@@ -615,6 +628,13 @@ course.quiz("00")
 # **To read on:** [the paper](https://arxiv.org/abs/2507.04947), abstract and first figure only: after this lesson you can follow both.
 #
 # **Next:** lesson 01 looks at the data, and asks what is lost when a picture is made 32 times smaller.
+
+# %% tags=["nbval-ignore-output"]
+#@title Download my answers (on Colab)
+import sys
+
+if "google.colab" in sys.modules:
+    L.save_answers()
 
 # %% tags=["finish", "nbval-ignore-output"]
 L.finish()

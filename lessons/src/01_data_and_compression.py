@@ -140,22 +140,22 @@ for split in ("train", "held_out_concepts", "held_out_styles", "held_out_colours
 #
 # A tile has a fourth channel, **alpha**: how much of each pixel the emoji covers. 255 means all of it, 0 nothing; at the edge it is something between. The picture is a mixture:
 #
-# $$x = \alpha \, p + (1 - \alpha) \, g, \qquad \alpha = \frac{a}{255}$$
+# $$x = a \, p + (1 - a) \, g$$
 #
 # In words: where the emoji covers a quarter of a pixel, a quarter of its colour comes from the emoji and three quarters from the ground.
 #
 # | symbol | meaning | shape | code |
 # |---|---|---|---|
-# | $p$ | colours of the emoji in bytes | (3, h, w), uint8 | `rgba[:3]` |
-# | $a$ | alpha in bytes | (1, h, w), uint8 | `rgba[3:]` |
+# | $p$ | colours of the emoji in bytes | (3, H, W), uint8 | `rgba[:3]` |
+# | $a$ | alpha as a share from 0 to 1: the byte divided by 255 | (1, H, W), float | `alpha` |
 # | $g$ | colour of the ground in bytes | (3,), uint8 | `colour` |
-# | $x$ | the mixture; at the end it goes to [-1, 1] as in lesson 00 | (3, h, w), float | `image` |
+# | $x$ | the mixture; at the end it goes to [-1, 1] as in lesson 00 | (3, H, W), float | `mixed` |
 
 # %% [markdown] tags=["exercise-text"]
 # ### Exercise 01.1 - A tile on a background
 # difficulty: 2/5 · importance: 3/5 · 6 min · needs: 00.2
 #
-# Write `compose(rgba, colour)`. `rgba` is a uint8 tensor (4, h, w): red, green, blue, alpha. `colour` is a uint8 tensor (3,). Give back the picture on that ground as a float tensor (3, h, w) in [-1, 1].
+# Write `compose(rgba, colour)`. `rgba` is a uint8 tensor (4, H, W): red, green, blue, alpha. `colour` is a uint8 tensor (3,). Give back the picture on that ground as a float tensor (3, H, W) in [-1, 1].
 #
 # Used in `dcar_edu.data.emoji.compose`, for every picture that the models see.
 #
@@ -165,7 +165,7 @@ for split in ("train", "held_out_concepts", "held_out_styles", "held_out_colours
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `colour` has shape (3,), the picture (3, h, w). `colour[:, None, None]` has shape (3, 1, 1) and is spread over all pixels.
+# `colour` has shape (3,), the picture (3, H, W). `colour[:, None, None]` has shape (3, 1, 1) and is spread over all pixels.
 # </details>
 # <details><summary>Hint 3</summary>
 #
@@ -178,7 +178,7 @@ for split in ("train", "held_out_concepts", "held_out_styles", "held_out_colours
 
 # %% tags=["exercise"]
 def compose(rgba, colour):
-    """Put a tile (4, h, w) in bytes on a plain colour (3,); image (3, h, w) in [-1, 1]."""
+    """Put a tile (4, H, W) in bytes on a plain colour (3,); image (3, H, W) in [-1, 1]."""
     # BEGIN SOLUTION
     alpha = rgba[3:].float() / 255
     mixed = alpha * rgba[:3].float() + (1 - alpha) * colour.float()[:, None, None]
@@ -223,13 +223,13 @@ print([f"{value:.3f}" for value in compose(quarter, purple).flatten()])
 #
 # Take the difference in every value, square it, average: the **mean squared error**. It is small for good pictures and hard to read, so one takes its logarithm and turns it round. The result is the **peak signal-to-noise ratio** in decibel:
 #
-# $$\text{PSNR} = 10 \log_{10} \frac{R^2}{\text{MSE}}, \qquad \text{MSE} = \frac{1}{3hw} \sum (a - b)^2$$
+# $$\text{PSNR} = 10 \log_{10} \frac{R^2}{\text{MSE}}, \qquad \text{MSE} = \frac{1}{3HW} \sum (x - \hat{x})^2$$
 #
 # In words: how many times larger the whole range is than the typical error. Higher is closer. 6 dB more means half the error.
 #
 # | symbol | meaning | shape | code |
 # |---|---|---|---|
-# | $a$, $b$ | two batches of pictures in [-1, 1] | (batch, 3, h, w), float | `a`, `b` |
+# | $x$, $\hat{x}$ | two batches of pictures in [-1, 1] | (batch, 3, H, W), float | `a`, `b` |
 # | $R$ | range from the smallest to the largest value | number, here 2 | `2` |
 # | MSE | mean squared error of one picture | (batch,), float | `error` |
 
@@ -237,7 +237,7 @@ print([f"{value:.3f}" for value in compose(quarter, purple).flatten()])
 # ### Exercise 01.2 - PSNR
 # difficulty: 2/5 · importance: 5/5 · 7 min · needs: none
 #
-# Write `psnr(a, b)`. Both are float tensors (batch, 3, h, w) in [-1, 1]. Give back one number a picture: a float tensor (batch,).
+# Write `psnr(a, b)`. Both are float tensors (batch, 3, H, W) in [-1, 1]. Give back one number a picture: a float tensor (batch,).
 #
 # Lessons 02 to 05 report this number. Used in `dcar_edu.metrics.psnr`.
 #
@@ -356,15 +356,15 @@ figures.show(
 # %% [markdown]
 # ## 6. Counting tokens and bits
 #
-# $$N = \frac{H}{f} \cdot \frac{W}{f} \qquad \text{bits} = N \log_2 Q$$
+# $$N = \frac{H}{f} \cdot \frac{W}{f} \qquad \text{bits} = N \log_2 K$$
 #
-# In words: the number of tokens falls with the *square* of $f$. Each token is one of $Q$ codes, and a choice out of $Q$ needs $\log_2 Q$ bits.
+# In words: the number of tokens falls with the *square* of $f$. Each token is one of $K$ codes, and a choice out of $K$ needs $\log_2 K$ bits.
 #
 # | symbol | meaning | shape | code |
 # |---|---|---|---|
 # | $N$ | tokens of a picture | number | `tokens` |
 # | $H$, $W$, $f$ | height, width, compression factor | number | `side`, `f` |
-# | $Q$ | codes in the codebook; the paper has 16,384 | number | `num_codes` |
+# | $K$ | codes in the codebook; the paper has 16,384 | number | `num_codes` |
 
 # %%
 large = CaptionedEmoji("train", 256, styles=["3d"], concepts=["wolf"])
@@ -532,13 +532,13 @@ figures.show(
 #
 # So we split by *concept*, and the place of a concept must never change: not with the order of a list, not when concepts are added, not from one computer to the next. A **hash** does this. It turns a text into a number that looks random and is always the same:
 #
-# $$u = \frac{\text{first 12 hex digits of } \text{sha256}(\text{salt} : \text{concept})}{16^{12}} \qquad \text{held out if } u < 0.075$$
+# $$v = \frac{\text{first 12 hex digits of } \text{sha256}(\text{salt} : \text{concept})}{16^{12}} \qquad \text{held out if } v < 0.075$$
 #
 # In words: hash the salt, a colon and the concept; read the first twelve digits as a number between 0 and 1; the lowest 7.5 % are never trained on. The **salt** is a fixed word that says for what the number is used.
 #
 # | symbol | meaning | shape | code |
 # |---|---|---|---|
-# | $u$ | place of the concept, like a lottery ticket | number in [0, 1) | `place` |
+# | $v$ | place of the concept, like a lottery ticket | number in [0, 1) | `place` |
 # | salt | fixed text, here `role 70330` | text | `salt` |
 # | concept | code points of the emoji, wolf = `1f43a` | text | `concept` |
 
@@ -649,6 +649,13 @@ course.quiz("01")
 # **To read on:** [DC-AE](https://arxiv.org/abs/2410.10733), the paper that first made pictures 32 times smaller without losing them; its first two figures tell the story.
 #
 # **Next:** shrinking by 32 left a cloud. Lesson 02 builds a network that keeps the wolf.
+
+# %% tags=["nbval-ignore-output"]
+#@title Download my answers (on Colab)
+import sys
+
+if "google.colab" in sys.modules:
+    L.save_answers()
 
 # %% tags=["finish", "nbval-ignore-output"]
 L.finish(wolf=shrunk[0])
