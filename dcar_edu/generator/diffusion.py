@@ -168,14 +168,14 @@ def variance_bound(
     def at(values: Tensor) -> Tensor:
         return values[t.cpu()].to(x0.device, x0.dtype)[:, None]
 
-    bar, before, beta = at(chain.alpha_bars), at(chain.previous), at(chain.betas)
-    floor = at(chain.posterior_log_variances)
-    keep = at((1 - chain.betas).sqrt() * (1 - chain.previous) / (1 - chain.alpha_bars))
-    take = before.sqrt() * beta / (1 - bar)
-    guessed = (x - (1 - bar).sqrt() * noise.detach()) / bar.sqrt()
+    # Weights are made in float64: in float32, 1 - alpha_bar loses its digits near t = 0.
+    bars, left, betas = chain.alpha_bars, 1 - chain.alpha_bars, chain.betas
+    take = at(chain.previous.sqrt() * betas / left)
+    keep = at((1 - betas).sqrt() * (1 - chain.previous) / left)
+    guessed = at((1 / bars).sqrt()) * x - at((1 / bars - 1).sqrt()) * noise.detach()
     mean, guess = take * x0 + keep * x, take * guessed + keep * x
-    share = (fraction + 1) / 2
-    log_variance = share * beta.log() + (1 - share) * floor
+    share, floor = (fraction + 1) / 2, at(chain.posterior_log_variances)
+    log_variance = share * at(betas.log()) + (1 - share) * floor
     kl = 0.5 * (
         log_variance - floor - 1
         + (floor - log_variance).exp()

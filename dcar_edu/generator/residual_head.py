@@ -35,12 +35,18 @@ def guide(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
     return cond + scale * (cond - uncond)
 
 
-def time_features(t: Tensor) -> Tensor:
-    """Cosines, then sines, of time at 128 frequencies: ``(n,)`` to float32 ``(n, 256)``."""
+def frequencies(device: torch.device | str = "cpu") -> Tensor:
+    """128 frequencies from 1 down to nearly 1/10000, float32 as in the released code."""
     half = FREQUENCIES // 2
-    exponents = torch.arange(half, dtype=torch.float32, device=t.device) / half
-    angles = t.float()[:, None] * torch.exp(-math.log(10000) * exponents)
-    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+    exponents = torch.arange(half, dtype=torch.float32, device=device) / half
+    return torch.exp(-math.log(10000) * exponents)
+
+
+def time_features(t: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Cosines, then sines, of time at 128 frequencies: ``(n,)`` to ``(n, 256)``."""
+    exact = torch.promote_types(dtype, torch.float32)
+    angles = t.to(exact)[:, None] * frequencies(t.device).to(exact)
+    return torch.cat([angles.cos(), angles.sin()], dim=-1).to(dtype)
 
 
 class AdaLNBlock(nn.Module):
@@ -106,7 +112,7 @@ class ResidualHead(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, hidden: Tensor) -> Tensor:
         """Residuals ``(n, c)``, times ``(n,)``, hidden ``(n, width)``; gives ``(n, c or 2c)``."""
-        condition = self.condition(hidden) + self.time(time_features(t).to(hidden.dtype))
+        condition = self.condition(hidden) + self.time(time_features(t, hidden.dtype))
         x = self.input(x)
         for block in self.blocks:
             x = block(x, condition)

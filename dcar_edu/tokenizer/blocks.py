@@ -128,14 +128,14 @@ def relu_attention(q: Tensor, k: Tensor, v: Tensor, *, linear: bool | None = Non
         linear: the first form (True), the second (False), or the cheaper one for ``n`` (None).
 
     Returns:
-        ``(b, heads, n, d)``, float32 inside whatever comes in.
+        ``(b, heads, n, d)``; float32 or more inside, whatever comes in.
 
     Source:
         EfficientViT, Eq. 4; epsilon and precision as in DC-AR's released code.
     """
-    kind, eps = v.dtype, 1e-15
+    kind, exact, eps = v.dtype, torch.promote_types(v.dtype, torch.float32), 1e-15
     with torch.autocast(q.device.type, enabled=False):
-        q, k, v = F.relu(q.float()), F.relu(k.float()), v.float()
+        q, k, v = F.relu(q.to(exact)), F.relu(k.to(exact)), v.to(exact)
         if linear is None:
             linear = q.shape[-2] > LINEAR_ABOVE
         if linear:

@@ -88,12 +88,12 @@ class VectorQuantizer(nn.Module):
         nn.init.uniform_(self.codes, -1 / num_codes, 1 / num_codes)
 
     def on_sphere(self, vectors: Tensor, axis: int = -1) -> Tensor:
-        """Float32 vectors of length 1 along ``axis`` (unchanged when not normalising)."""
-        vectors = vectors.float()
+        """Vectors of length 1 along ``axis`` (unchanged when not normalising), float32 or more."""
+        vectors = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
         return F.normalize(vectors, dim=axis) if self.normalize else vectors
 
     def forward(self, latents: Tensor) -> Quantized:
-        """Quantise latents ``(b, c, h, w)``; float32 whatever the autocast says."""
+        """Quantise latents ``(b, c, h, w)``; float32 or more, whatever the autocast says."""
         with torch.autocast(latents.device.type, enabled=False):
             latents = self.on_sphere(latents, axis=1)
             indices = self.nearest(rearrange(latents.detach(), "b c h w -> (b h w) c"))
@@ -111,7 +111,7 @@ class VectorQuantizer(nn.Module):
         codes = self.on_sphere(self.codes)
         squares = codes.square().sum(1)
         rows = max(1, CHUNK // self.num_codes)
-        parts = [(squares - 2 * part.float() @ codes.T).argmin(1) for part in vectors.split(rows)]
+        parts = [(squares - 2 * part.to(codes) @ codes.T).argmin(1) for part in vectors.split(rows)]
         return torch.cat(parts) if parts else vectors.new_zeros(0, dtype=torch.int64)
 
     def look_up(self, indices: Tensor) -> Tensor:
