@@ -77,6 +77,11 @@ def from_dict(kind: type[Config], values: Mapping, where: str = "config") -> Con
     Raises:
         ValueError: unknown key, missing key or wrong type, each by name.
     """
+    if not isinstance(values, Mapping):
+        raise ValueError(
+            f"{where}: expected the keys of {kind.__name__}, got {values!r:.80}. "
+            "The file was written by another version, or edited."
+        )
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - set(fields))
     missing = sorted(set(fields) - set(values))
@@ -149,20 +154,21 @@ def load_tensors(folder: str | os.PathLike) -> dict[str, Tensor]:
         ValueError: a file is missing or cannot be read as safetensors.
     """
     folder = Path(folder)
-    index = folder / "model.safetensors.index.json"
+    path = folder / "model.safetensors.index.json"
     names = ["model.safetensors"]
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
     tensors: dict[str, Tensor] = {}
-    for name in names:
-        try:
-            with safe_open(folder / name, framework="pt") as file:  # type: ignore[no-untyped-call]
+    try:
+        if path.is_file():
+            names = sorted(set(json.loads(path.read_text())["weight_map"].values()))
+        for name in names:
+            path = folder / name
+            with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
                 tensors.update({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118
-        except Exception as error:
-            raise ValueError(
-                f"cannot read weights from '{folder / name}': {error}. "
-                "The file is missing or damaged; copy or train the checkpoint again."
-            ) from error
+    except Exception as error:
+        raise ValueError(
+            f"cannot read weights from '{path}': {error}. "
+            "The file is missing or damaged; copy or train the checkpoint again."
+        ) from error
     return tensors
 
 
@@ -229,7 +235,7 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     """Name a set of weights by 16 hex digits; unchanged by storing them in bfloat16."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        values = tensors[name].detach().cpu().to(torch.bfloat16).contiguous()
+        values = tensors[name].detach().cpu().to(torch.bfloat16)
         digest.update(name.encode() + str(tuple(values.shape)).encode())
-        digest.update(values.view(torch.uint8).numpy().tobytes())
+        digest.update(values.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -33,7 +33,8 @@ def to_model(pixels: Tensor | np.ndarray) -> Tensor:
         >>> to_model(torch.tensor([[[0, 51, 255]]], dtype=torch.uint8)).flatten().tolist()
         [-1.0, -0.6000000238418579, 1.0]
     """
-    pixels = torch.as_tensor(pixels)
+    # A copy: NumPy views may run backwards or be read-only.
+    pixels = torch.from_numpy(pixels.copy()) if isinstance(pixels, np.ndarray) else pixels
     if pixels.dtype != torch.uint8 or pixels.ndim < 3 or pixels.shape[-1] != 3:
         raise ValueError(
             f"pixels must be uint8 with shape (..., h, w, 3), got {pixels.dtype} "
@@ -122,11 +123,11 @@ def save(image: Tensor | Image.Image, path: str | os.PathLike) -> Path:
     """Write one image ``(3, h, w)`` or PIL picture; the file appears whole or not at all.
 
     Raises:
-        ValueError: Pillow knows no format for the file's ending.
+        ValueError: Pillow writes no format of the file's ending.
     """
     path = Path(path)
     kind = Image.registered_extensions().get(path.suffix.lower())
-    if kind is None:
+    if kind not in Image.SAVE:
         raise ValueError(
             f"the file's ending names the format, got '{path.name}'. Use .png, .webp or .jpg."
         )

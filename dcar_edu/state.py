@@ -38,7 +38,7 @@ def warmed_cosine(step: int, steps: int, warmup: int, floor: float = 0.05) -> fl
 
     Example:
         >>> [round(warmed_cosine(s, steps=100, warmup=10), 3) for s in (0, 9, 10, 55, 99)]
-        [0.1, 1.0, 1.0, 0.525, 0.05]
+        [0.1, 1.0, 1.0, 0.517, 0.05]
     """
     if step < warmup:
         return (step + 1) / warmup
