@@ -67,6 +67,7 @@ from dcar_edu import (
     images,
 )
 from dcar_edu.course import check, figures
+from dcar_edu.course.recipes import RECIPES, learnt_examples
 from dcar_edu.generator.masking import reveal_counts
 
 L = course.start("00", BUDGET, SEED)
@@ -77,7 +78,7 @@ course.course_map("00")
 # %% [markdown]
 # ## 1. A sentence becomes a picture
 #
-# We load a small DC-AR that was trained for this course, and give it a sentence. The sentence is called the **prompt**. The model was trained on emoji: nearly 1,400 things, drawn in four styles, on twelve background colours.
+# We load a small DC-AR that was trained for this course, and give it a sentence. The sentence is called the **prompt**. The model was trained on emoji. It has learnt to draw more than five hundred things (animals, food, vehicles, tools) in one style, 3D, on a white or a pale blue background.
 
 # %%
 model = DCAR.from_pretrained("emoji-128").to(L.device)
@@ -96,7 +97,7 @@ print(type(wolf).__name__, wolf.size, wolf.mode)
 #
 # The picture is small and soft. This is the smallest model of the course, called `nano`: it trains on a laptop, and it has 16 numbers to say what a wolf looks like. Its larger siblings write 64 or 256 numbers for a picture. Everything you learn about the small one holds for the large ones: they are the same code with other sizes.
 #
-# Now change the prompt in the cell above: another animal, another colour. Try something that no emoji shows. The model will still draw something; it has never learnt to refuse.
+# Now change the prompt in the cell above: an owl, a rocket, a white background. Then ask for something that it has not learnt: a flat emoji, an orange background, a castle made of cheese. It will still draw something. It has never learnt to refuse.
 
 # %% [markdown]
 # ## 2. Twelve steps
@@ -457,9 +458,9 @@ print("tokens that appeared in steps 1 to 12:", torch.bincount(order.flatten(), 
 # %%
 prompts = [
     "a 3D emoji of a wolf on a pale blue background",
-    "a Noto emoji of a wolf on a pale blue background",
-    "a 3D emoji of a wolf on an orange background",
-    "a 3D emoji of a red apple on a pale blue background",
+    "a 3D emoji of a wolf on a white background",
+    "a 3D emoji of an owl on a pale blue background",
+    "a 3D emoji of a rocket on a white background",
 ][: L.budget.prompts]
 seeds = list(range(L.budget.seeds))
 drawn = model.generate([p for p in prompts for _ in seeds], seed=seeds * len(prompts))
@@ -499,13 +500,11 @@ print("same seed, same picture:", again.tobytes() == wolf.tobytes())
 # | $b$, $N$ | pictures, and tokens of a picture | number, here 24 and 16 | `wanted.numel()` is both together |
 # | $[\ldots]$ | 1 if true, 0 if not | number | `==` |
 #
-# The 24 prompts are the first ones of the data set's fixed order. Nobody chose them because they look good. In each pair the left picture is drawn, the right one is the original.
+# The 24 prompts are the first that the model has learnt, in the data set's fixed order. Nobody chose them because they look good. In each pair the left picture is drawn, the right one is the original.
 
 # %%
-learnt = CaptionedEmoji(
-    "train", 128, styles=["3d"], concepts=64, backgrounds=["pale blue"], sizes=["normal"]
-)
-examples = learnt.examples()[: L.budget.pairs]
+learnt, known = learnt_examples(RECIPES["emoji-128"])
+examples = [e for e in known if e.background == "pale blue"][: L.budget.pairs]
 captions = [example.caption for example in examples]
 originals = learnt.render(examples)
 
@@ -569,7 +568,7 @@ figures.show(
 )
 
 # %% [markdown]
-# **What to notice.** You have just drawn pictures with a model that is roughly a hundred times smaller than the paper's. The paper's model was trained on millions of pictures with many GPUs; yours learns a thousand emoji. The ideas are the same, and small models show their weaknesses more openly.
+# **What to notice.** You have just drawn pictures with a model that is about seventy times smaller than the paper's. The paper's model took hundreds of hours of GPU time and far more pictures; ours took one computer and a few hundred emoji. The ideas are the same, and small models show their weaknesses more openly.
 
 # %% [markdown]
 # ## Stuck?
