@@ -195,7 +195,7 @@ class DCAR(nn.Module):
         try:
             content = json.loads(config.read_text())
             tokenizer, text = folder / content["tokenizer"], content["text_encoder"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"'{folder}' holds no DC-AR model: {error}. It needs the config.json, tokenizer/ "
                 "and generator/ that save_pretrained writes."
