@@ -49,7 +49,7 @@ def _places(out: Path, count: int) -> list[Path]:
 
 def checkpoints(arguments: argparse.Namespace) -> int:
     """Train a checkpoint that the course ships; goes on where it stopped."""
-    from dcar_edu.course.recipes import train
+    from dcar_edu.course.making import train
 
     train(arguments.name, minutes=arguments.minutes, out=arguments.out)
     return 0

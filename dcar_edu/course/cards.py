@@ -99,51 +99,68 @@ def write_card(folder: Path, name: str, recipe: Recipe, made: dict[str, Any]) ->
     return found
 
 
-def card(name: str, recipe: Recipe, found: dict[str, Any]) -> str:
-    """The model card as Markdown."""
-    tokenizer, generator = recipe.tokenizer_training, recipe.generator_training
-    stages = ", ".join(f"{stage.name} {stage.steps}" for stage in tokenizer.stages)
-    side = recipe.resolution // 32
-    return f"""# {name}
+CARD = """# {name}
 
-A DC-AR of preset `{recipe.preset}`: {recipe.resolution} px, {side}x{side} tokens of 1 in 1024
-codes, and a continuous residual. Made by `dcar checkpoints {name}` to teach with: small, quick,
-and good at what it has seen.
+A DC-AR of preset `{preset}`: {resolution} px, {side}x{side} tokens of 1 in 1024 codes, and a
+continuous residual. Made by `dcar checkpoints {name}` to teach with: small, quick, and good at
+what it has seen.
 
 ![Drawn from prompts (left of each pair) beside the pictures they describe](samples.webp)
 
 ## What it learnt
 - Tokenizer: all four styles, twelve backgrounds and two sizes of the emoji in `data/emoji` (split
   `train`), mirrored half of the time.
-- Generator: {len(found["concepts"])} concepts in the style {", ".join(recipe.styles)}, normal
-  size, on {" and ".join(recipe.backgrounds)}: {found["prompts"]} pictures with captions such as
-  "a 3D emoji of a wolf on a pale blue background". `metrics.json` lists the concepts.
+- Generator: {learnt} concepts in the style {styles}, normal size, on {backgrounds}: {prompts}
+  pictures with captions such as "a 3D emoji of a wolf on a pale blue background".
+  `metrics.json` lists the concepts.
 - Text encoder: all-MiniLM-L6-v2, frozen, not in this folder.
 - Licences: Fluent emoji (MIT), Noto emoji (Apache-2.0), see `data/emoji`. These weights: MIT.
 
 ## Measured, on the stored bfloat16 weights
 | what | value |
 |---|---|
-| PSNR of {PICTURES} held-out pictures, hybrid path | {found["psnr_hybrid"]} dB |
-| the same, discrete path | {found["psnr_discrete"]} dB |
-| codes used on them | {100 * found["code_usage"]:.0f} %, perplexity {found["code_perplexity"]} |
-| cosine of latent and code; residual std | {found["code_cosine"]}; {found["residual_std"]} |
-| share of its tokens that a learnt prompt redraws | {found["token_match"]} |
+| PSNR of {pictures} held-out pictures, hybrid path | {psnr_hybrid} dB |
+| the same, discrete path | {psnr_discrete} dB |
+| codes used on them | {usage} %, perplexity {code_perplexity} |
+| cosine of latent and code; residual std | {code_cosine}; {residual_std} |
+| share of its tokens that a learnt prompt redraws | {token_match} |
 
 Prompts were drawn in 12 steps with guidance 4.5 and temperature 1.5.
 
 ## How it was trained
 | part | steps | pictures a step | time |
 |---|---|---|---|
-| tokenizer | {tokenizer.steps} | {recipe.tokenizer_batch} | {found["tokenizer_minutes"]} min |
-| generator | {generator.steps} | {recipe.generator_batch} | {found["generator_minutes"]} min |
+| tokenizer | {tokenizer_steps} | {tokenizer_batch} | {tokenizer_minutes} min |
+| generator | {generator_steps} | {generator_batch} | {generator_minutes} min |
 
-On {found["device"]}, float32. Steps of the tokenizer's stages: {stages} (1:2:1, not the paper's
-1:4:1, see `DEVIATIONS.md`). Pixel loss L1 + {tokenizer.l2:g} x MSE; no perceptual and no
-adversarial term.
+On {device}, float32. Steps of the tokenizer's stages: {stages} (1:2:1, not the paper's 1:4:1, see
+`DEVIATIONS.md`). Pixel loss L1 + {l2:g} x MSE; no perceptual and no adversarial term.
 
 ## Limits
 It knows the listed concepts by heart and little else: a prompt outside them gives a mixture.
 Faces and people were left out. Twelve steps for sixteen tokens is nearly one token a step; the
 saving that the paper is about needs larger grids.
 """
+
+
+def card(name: str, recipe: Recipe, found: dict[str, Any]) -> str:
+    """The model card as Markdown."""
+    tokenizer = recipe.tokenizer_training
+    return CARD.format(
+        **{k: v for k, v in found.items() if k != "concepts"},
+        name=name,
+        preset=recipe.preset,
+        resolution=recipe.resolution,
+        side=recipe.resolution // 32,
+        learnt=len(found["concepts"]),
+        styles=", ".join(recipe.styles),
+        backgrounds=" and ".join(recipe.backgrounds),
+        pictures=PICTURES,
+        usage=round(100 * found["code_usage"]),
+        stages=", ".join(f"{stage.name} {stage.steps}" for stage in tokenizer.stages),
+        l2=tokenizer.l2,
+        tokenizer_steps=tokenizer.steps,
+        tokenizer_batch=recipe.tokenizer_batch,
+        generator_steps=recipe.generator_training.steps,
+        generator_batch=recipe.generator_batch,
+    )

@@ -112,16 +112,7 @@ def train_tokenizer(
         freeze(tokenizer, stage.trains)
         images = _images(next(supply)).to(tokenizer.device)
         drawn = tokenizer(images, stage.path, state.generator)
-        loss, pixels = reconstruction_loss(
-            drawn.images,
-            images,
-            l1=config.l1,
-            l2=config.l2,
-            perceptual=perceptual,
-            perceptual_weight=config.perceptual_weight,
-        )
-        if "quantizer" in stage.trains:
-            loss = loss + config.code_weight * drawn.middle.loss
+        loss, pixels = _losses(drawn, images, stage, config, perceptual)
         if not torch.isfinite(loss):
             raise ValueError(
                 f"the loss is {loss.item()} at step {state.step} ({stage.name}). "
@@ -178,6 +169,27 @@ def measure_latents(tokenizer: HybridTokenizer, batches: Iterable[Any]) -> Laten
 
 def _images(batch: Any) -> Tensor:
     return batch if isinstance(batch, Tensor) else batch.images
+
+
+def _losses(
+    drawn: Reconstruction,
+    images: Tensor,
+    stage: Stage,
+    config: TokenizerTraining,
+    perceptual: nn.Module | None,
+) -> tuple[Tensor, Tensor]:
+    """The whole loss and its pixel part; the code loss only while the codebook learns."""
+    loss, pixels = reconstruction_loss(
+        drawn.images,
+        images,
+        l1=config.l1,
+        l2=config.l2,
+        perceptual=perceptual,
+        perceptual_weight=config.perceptual_weight,
+    )
+    if "quantizer" in stage.trains:
+        loss = loss + config.code_weight * drawn.middle.loss
+    return loss, pixels
 
 
 def _enter(

@@ -1,0 +1,217 @@
+"""How the shipped checkpoints are made: ``dcar checkpoints emoji-128``.
+
+Two parts, tokenizer and generator. The whole state is saved every minute: a run that was stopped
+or killed goes on where it was when the same command is given again.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dcar_edu import checkpoint
+from dcar_edu.course.cards import write_card
+from dcar_edu.course.recipes import RECIPES, Recipe, learnt_examples
+from dcar_edu.data import CaptionedEmoji, EmojiExample
+from dcar_edu.generator import GeneratorConfig, MaskedGenerator
+from dcar_edu.generator import training as generating
+from dcar_edu.generator.training import TokenBatch, train_generator
+from dcar_edu.pipeline import DCAR
+from dcar_edu.state import TrainingState
+from dcar_edu.text import TextEncoder, load_text_encoder
+from dcar_edu.tokenizer import HybridTokenizer, TokenizerConfig
+from dcar_edu.tokenizer import training as tokenizing
+from dcar_edu.tokenizer.training import measure_latents, train_tokenizer
+
+SAVE_EVERY = 60.0
+"""Seconds between two saved states."""
+
+
+class OutOfTime(Exception):
+    """The minutes of this call are used up; the state is saved."""
+
+
+@dataclass
+class Clock:
+    """Says when to save and when to stop, and prints a line now and then."""
+
+    minutes: float | None = None
+    say: Callable[[str], None] = print
+
+    def __post_init__(self) -> None:
+        """Start."""
+        self.began = self.saved = self.printed = time.monotonic()
+
+    def start(self, step: int, diary: Path) -> None:
+        """Begin a part at ``step``; ``diary`` keeps the seconds spent on it over all calls."""
+        self.first, self.counted, self.diary = step, time.monotonic(), diary
+        self.before = float(diary.read_text()) if step and diary.is_file() else 0.0
+        if step:
+            self.say(f"going on from step {step}")
+
+    def tick(self, step: int, steps: int, line: str, save: Callable[[], None]) -> None:
+        """Save, print or stop, as the time says.
+
+        Raises:
+            OutOfTime: the minutes are over.
+        """
+        now = time.monotonic()
+        if now - self.printed > 20 or step == steps:
+            speed = (step - self.first) / max(now - self.counted, 1e-9)
+            left = (steps - step) / max(speed, 1e-9) / 60
+            self.say(f"{step}/{steps}  {speed:.2f} it/s  {left:.0f} min left  {line}")
+            self.printed = now
+        over = self.minutes is not None and now - self.began > 60 * self.minutes
+        if over or step == steps or now - self.saved > SAVE_EVERY:
+            save()
+            seconds = self.before + now - self.counted
+            checkpoint.write_atomically(self.diary, f"{seconds:.0f}".encode())
+            self.saved = now
+        if over and step < steps:
+            raise OutOfTime
+
+
+def make_tokenizer(recipe: Recipe, work: Path, clock: Clock, device: str) -> HybridTokenizer:
+    """Part one: three stages on every style, background and size of the art."""
+    finished, folder = work / "tokenizer", work / "tokenizer-state"
+    if (finished / "config.json").is_file():
+        return HybridTokenizer.from_pretrained(finished).to(device)
+    training = recipe.tokenizer_training
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)  # the weights at the start
+        tokenizer = HybridTokenizer(TokenizerConfig.preset(recipe.preset)).to(device)
+    state = tokenizing.begin(tokenizer, training)
+    state.load(folder)
+    clock.start(state.step, work / "tokenizer-seconds")
+    data = CaptionedEmoji("train", recipe.resolution)
+    batches = _mirrored(data, recipe.tokenizer_batch, state, device)
+    for step in train_tokenizer(tokenizer, batches, training, state=state):
+        line = (
+            f"{step.stage} {step.path} pixel {step.pixel_loss:.4f} codes {step.codes_used} "
+            f"cos {step.cosine:.3f} std {step.residual_std:.4f}"
+        )
+        clock.tick(step.number, training.steps, line, lambda: state.save(folder))
+    fixed = torch.Generator().manual_seed(training.seed)
+    measure_latents(tokenizer, [data.batch(64, device=device, generator=fixed) for _ in range(16)])
+    tokenizer.save_pretrained(finished, dtype=torch.bfloat16)
+    return HybridTokenizer.from_pretrained(finished).to(device)
+
+
+def _mirrored(
+    data: CaptionedEmoji, size: int, state: TrainingState, device: str
+) -> Iterator[Tensor]:
+    """Batches drawn from the state's random source; each picture mirrored half of the time."""
+    while True:
+        images = data.batch(size, device=device, generator=state.generator).images
+        mirror = torch.rand(size, generator=state.generator) < 0.5
+        yield torch.where(mirror.to(images.device)[:, None, None, None], images.flip(-1), images)
+
+
+def encode_all(
+    data: CaptionedEmoji,
+    examples: list[EmojiExample],
+    tokenizer: HybridTokenizer,
+    encoder: TextEncoder,
+) -> TokenBatch:
+    """Every example as tokens and text states, once; training then draws rows of it."""
+    chunks = [examples[i : i + 64] for i in range(0, len(examples), 64)]
+    encoded = [tokenizer.encode(data.render(chunk)) for chunk in chunks]
+    words = encoder([example.caption for example in examples])
+    return TokenBatch(
+        torch.cat([e.indices for e in encoded]).cpu(),
+        torch.cat([e.residuals for e in encoded]).cpu(),
+        words.states.cpu(),
+        words.mask.cpu(),
+    )
+
+
+def _rows(tokens: TokenBatch, size: int, state: TrainingState) -> Iterator[TokenBatch]:
+    while True:
+        rows = torch.randint(len(tokens.indices), (size,), generator=state.generator)
+        yield TokenBatch(
+            tokens.indices[rows],
+            tokens.residuals[rows],
+            tokens.text[rows],
+            tokens.text_mask[rows],
+        )
+
+
+def make_generator(
+    recipe: Recipe, tokenizer: HybridTokenizer, work: Path, clock: Clock, device: str
+) -> DCAR:
+    """Part two: the masked transformer and its residual head on the tokenizer's tokens."""
+    scale = tokenizer.config.residual_std
+    assert scale is not None, "part one measures it"
+    training = recipe.generator_training
+    side = recipe.resolution // tokenizer.config.downsample
+    config = GeneratorConfig.preset(
+        recipe.preset,
+        residual_scale=scale,
+        residual_clip=3.0,  # ours: residuals reach 3 of their standard deviations
+        grid=(side, side),
+        tokenizer_fingerprint=tokenizer.fingerprint(),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)  # the weights at the start
+        model = MaskedGenerator(config).to(device)
+    encoder = load_text_encoder("minilm", length=config.text_length).to(device)
+    state = generating.begin(model, training)
+    folder = work / "generator-state"
+    state.load(folder)
+    clock.start(state.step, work / "generator-seconds")
+    data, examples = learnt_examples(recipe)
+    batches = _rows(encode_all(data, examples, tokenizer, encoder), recipe.generator_batch, state)
+    for step in train_generator(model, batches, training, state=state):
+        line = (
+            f"tokens {step.token_loss:.3f} diffusion {step.diffusion_loss:.3f} "
+            f"accuracy {step.accuracy:.3f}"
+        )
+        clock.tick(step.number, training.steps, line, lambda: state.save(folder))
+    return DCAR(tokenizer, model, encoder)
+
+
+def _making(work: Path, device: str) -> dict[str, Any]:
+    """How long each part took, and on what."""
+    threads = f"a CPU, {torch.get_num_threads()} thread(s)"
+    machine = torch.cuda.get_device_name() if device == "cuda" else threads
+    minutes = {
+        f"{part}_minutes": round(float((work / f"{part}-seconds").read_text()) / 60)
+        for part in ("tokenizer", "generator")
+    }
+    return {**minutes, "device": machine, "torch": torch.__version__}
+
+
+def train(name: str, minutes: float | None = None, out: str | Path | None = None) -> Path | None:
+    """Train a shipped checkpoint, or go on with it.
+
+    Args:
+        name: one of the recipes.
+        minutes: stop this call after so many minutes; the next call goes on.
+        out: folder of the finished checkpoint; default ``data/checkpoints/NAME``.
+
+    Returns:
+        The finished checkpoint's folder, or None when the minutes ended first.
+
+    Raises:
+        ValueError: no such recipe.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"recipes are {', '.join(RECIPES)}; got '{name}'. Name one of them.")
+    recipe, clock = RECIPES[name], Clock(minutes)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    work = checkpoint.home() / "recipes" / name
+    folder = Path(out) if out else checkpoint.data_folder() / "checkpoints" / name
+    try:
+        tokenizer = make_tokenizer(recipe, work, clock, device)
+        model = make_generator(recipe, tokenizer, work, clock, device)
+    except OutOfTime:
+        print(f"stopped after {minutes} minutes; the same command goes on from {work}")
+        return None
+    model.save_pretrained(folder, dtype=torch.bfloat16)
+    write_card(folder, name, recipe, _making(work, device))
+    print(f"finished: {folder}")
+    return folder
