@@ -88,7 +88,7 @@ class TextEncoder(nn.Module):
             warnings.warn(
                 f"a prompt of {max(lengths)} word pieces was cut to {self.length}; "
                 "this is said once.",
-                stacklevel=5,  # past the two frames of nn.Module
+                stacklevel=6,  # past three frames of torch: no_grad and Module
             )
 
 
