@@ -1,0 +1,238 @@
+"""A recipe made small: killed, stopped and gone on with, it gives the very same checkpoint."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from dcar_edu import DCAR, checkpoint, pipeline
+from dcar_edu.course import cards, making, recipes
+from dcar_edu.course.making import Clock, OutOfTime, train
+from dcar_edu.course.recipes import RECIPES, Recipe, learnt_examples
+from dcar_edu.data import CaptionedEmoji
+from dcar_edu.generator import GeneratorConfig
+from dcar_edu.generator import config as generator_sizes
+from dcar_edu.generator.training import GeneratorTraining
+from dcar_edu.state import TrainingState
+from dcar_edu.text import TextEncoder
+from dcar_edu.tokenizer import TokenizerConfig
+from dcar_edu.tokenizer import config as tokenizer_sizes
+from dcar_edu.tokenizer.training import TokenizerTraining, three_stages
+
+POCKET = Recipe(
+    preset="pocket",
+    resolution=32,
+    tokenizer_training=TokenizerTraining(three_stages(4, (1, 2, 1)), revive_every=1),
+    tokenizer_batch=3,
+    generator_training=GeneratorTraining(steps=3, warmup_steps=1),
+    generator_batch=2,
+    concepts=5,
+    styles=("3d",),
+    backgrounds=("white", "pale blue"),
+)
+SIZES = TokenizerConfig(
+    widths=(8, 8, 16, 16),
+    encoder_depths=(0, 0, 1, 1),
+    decoder_depths=(0, 0, 1, 1),
+    blocks=("res",) * 4,
+    decoder_norms=("layer",) * 4,
+    decoder_activations=("silu",) * 4,
+    num_codes=7,
+    latent_channels=4,
+)
+MASKED = GeneratorConfig(
+    width=16, depth=1, heads=2, mlp_width=24, num_codes=7, text_width=12, text_length=6,
+    head_width=8, head_depth=1, grid=(4, 4), latent_channels=4,
+)  # fmt: skip
+
+
+class Table(nn.Module):
+    """A language model that looks letters up."""
+
+    def __init__(self):
+        super().__init__()
+        self.letters = nn.Embedding(128, 12)
+        self.config = SimpleNamespace(hidden_size=12)
+
+    def forward(self, input_ids, attention_mask):
+        return SimpleNamespace(last_hidden_state=self.letters(input_ids))
+
+
+def pieces(prompts, **_):
+    ids = torch.tensor([[ord(p[-place]) for place in range(1, 6)] for p in prompts])
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def text_encoder(name, *, length):
+    torch.manual_seed(3)
+    return TextEncoder(name, Table(), pieces, length)
+
+
+@pytest.fixture
+def pocket(monkeypatch):
+    """Few pictures, few weights, few steps."""
+    monkeypatch.setitem(RECIPES, "pocket", POCKET)
+    monkeypatch.setitem(tokenizer_sizes._PRESETS, "pocket", vars(SIZES))
+    monkeypatch.setitem(generator_sizes._PRESETS, "pocket", vars(MASKED))
+
+    def few(split, resolution, **changes):
+        changes = {"concepts": 9, "styles": ("3d",), **changes}
+        if split == "held_out_concepts":
+            changes["concepts"] = None
+        return CaptionedEmoji(split, resolution, **changes)
+
+    for room in (recipes, making, cards):
+        monkeypatch.setattr(room, "CaptionedEmoji", few)
+    for room in (making, pipeline):
+        monkeypatch.setattr(room, "load_text_encoder", text_encoder)
+    monkeypatch.setattr(cards, "PICTURES", 32)
+
+
+@pytest.fixture
+def in_home(monkeypatch, tmp_path):
+    """Run the recipe with a home folder of its own."""
+
+    def run(home, **options):
+        monkeypatch.setenv("DCAR_HOME", str(tmp_path / home))
+        return train("pocket", out=tmp_path / home / "out", **options)
+
+    return run
+
+
+def weights(folder):
+    return {
+        f"{part}.{name}": tensor
+        for part in ("tokenizer", "generator")
+        for name, tensor in checkpoint.load_tensors(folder / part).items()
+    }
+
+
+def equal(first, second):
+    first, second = weights(first), weights(second)
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_stopped_recipe_goes_on_and_gives_the_same_checkpoint(pocket, in_home, capsys):
+    whole = in_home("whole")
+    calls = 1
+    while (stopped := in_home("stopped", minutes=0)) is None:
+        calls += 1
+        assert calls < 9, "it never ends"
+    # Each call ends after one step, but the last step of a part goes on: 4 + 3 steps, 6 calls.
+    assert calls == 6
+    assert equal(whole, stopped)
+    said = capsys.readouterr().out
+    assert "stopped after 0 minutes; the same command goes on from" in said
+    assert "going on from step 2" in said
+    numbers = [json.loads((folder / "metrics.json").read_text()) for folder in (whole, stopped)]
+    for found in numbers:
+        assert found.pop("judged_in_seconds") >= 0
+        for part in ("tokenizer_minutes", "generator_minutes"):
+            found.pop(part)
+    assert numbers[0] == numbers[1]
+
+    model = DCAR.from_pretrained(whole)
+    assert model.generator.config.residual_scale == model.tokenizer.config.residual_std
+    assert model.generator.config.tokenizer_fingerprint == model.tokenizer.fingerprint()
+    assert model.generator.config.grid == (4, 4)
+    assert {p.name for p in whole.iterdir()} == {
+        "README.md", "config.json", "generator", "metrics.json", "samples.webp", "tokenizer",
+    }  # fmt: skip
+    assert numbers[0]["prompts"] == len(learnt_examples(POCKET)[1])
+    assert f"| {numbers[0]['psnr_hybrid']} dB |" in (whole / "README.md").read_text()
+
+
+@pytest.mark.parametrize("killed_at", [3, 6])
+def test_a_killed_recipe_goes_on_and_gives_the_same_checkpoint(
+    pocket, in_home, monkeypatch, killed_at
+):
+    """Killed within a step, after its update and before its save: that step is done again."""
+    monkeypatch.setattr(making, "SAVE_EVERY", -1.0)
+    monkeypatch.setattr(cards, "measure", lambda *_: {"concepts": [], "prompts": 0, **NUMBERS})
+    whole, updates = in_home("whole"), []
+    apply = TrainingState.apply_gradients
+
+    def killed(*arguments):
+        updates.append(apply(*arguments))
+        if len(updates) == killed_at:
+            raise KeyboardInterrupt
+        return updates[-1]
+
+    monkeypatch.setattr(TrainingState, "apply_gradients", killed)
+    with pytest.raises(KeyboardInterrupt):
+        in_home("killed")
+    assert equal(whole, in_home("killed"))
+    assert len(updates) == 4 + 3 + 1
+
+
+NUMBERS = dict.fromkeys(
+    ["psnr_hybrid", "psnr_discrete", "code_usage", "code_perplexity", "code_cosine", "residual_std",
+     "token_match"], 0.0,
+)  # fmt: skip
+
+
+def test_unknown_recipe():
+    with pytest.raises(ValueError, match="recipes are emoji-128; got 'emoji-9'. Name one of them"):
+        train("emoji-9")
+
+
+def test_what_the_shipped_recipe_learns():
+    recipe = RECIPES["emoji-128"]
+    data, examples = learnt_examples(recipe)
+    assert len(data.concepts) == recipe.concepts
+    assert {concept.group for concept in data.concepts} <= set(recipes.THINGS)
+    assert {(e.style, e.size) for e in examples} == {("3d", "normal")}
+    assert {e.background for e in examples} == set(recipe.backgrounds)
+    captions = [example.caption for example in examples]
+    assert len(set(captions)) == len(captions) > recipe.concepts
+
+
+class FakeTime:
+    now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def time(monkeypatch):
+    monkeypatch.setattr(making, "time", FakeTime())
+    return making.time
+
+
+def test_the_clocks_seconds_add_up_over_calls(time, tmp_path):
+    diary, said = tmp_path / "seconds", []
+    for began, step in ((0, 3), (3, 5)):
+        clock = Clock(minutes=2, say=said.append)
+        time.now += 50  # another part of the recipe ran first: not counted here
+        clock.start(began, diary)
+        time.now += 71
+        with pytest.raises(OutOfTime):
+            clock.tick(step, 9, "", lambda: None)
+    assert diary.read_text() == "142"
+    assert "going on from step 3" in said
+    Clock().start(0, diary)  # a run that begins anew forgets
+    clock = Clock(say=said.append)
+    clock.start(0, diary)
+    time.now += 10
+    clock.tick(9, 9, "", lambda: None)
+    assert diary.read_text() == "10"
+
+
+def test_the_clock_saves_every_minute_and_at_the_end(time, tmp_path):
+    saves, said = [], []
+    clock = Clock(say=said.append)
+    clock.start(0, tmp_path / "seconds")
+    for step in range(1, 11):
+        time.now += 25
+        clock.tick(step, 10, f"loss {step}", lambda step=step: saves.append(step))
+    assert saves == [3, 6, 9, 10]
+    assert said[3] == "4/10  0.04 it/s  2 min left  loss 4"
+    assert len(said) == 10
+    time.now += 1000
+    clock.minutes = 1
+    clock.tick(10, 10, "", lambda: saves.append("end"))  # over, but finished: no stop
+    assert saves[-1] == "end"
