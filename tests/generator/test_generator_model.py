@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dcar_edu.generator import MaskedGenerator
+from dcar_edu.generator.transformer import positions
 
 
 def close(a, b):
@@ -124,6 +125,13 @@ def test_places_matter_in_both_directions(model, text):
     """Equal tokens everywhere: only positions can tell the places apart."""
     logits = model(torch.full((2, 3, 4), 11), *text).logits
     assert len(logits[0].round(decimals=4).unique(dim=0)) == 12
+
+
+def test_tokens_and_places_are_added_row_by_row(model, indices, text):
+    seen = []
+    model.blocks[0].register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    model(indices, *text)
+    close(seen[0], model.tokens.weight[indices.flatten(1)] + positions(3, 4, 16))
 
 
 def test_rows_stay_rows(model, indices, text):

@@ -141,6 +141,12 @@ def test_restart_puts_codes_at_different_latents():
     assert torch.equal(again.codes, quantizer.codes)
 
 
+def test_restart_takes_no_latent_twice():
+    quantizer, _ = made()
+    quantizer.restart(torch.arange(K), torch.randn(K, C), torch.Generator().manual_seed(0))
+    assert len(quantizer.codes.detach().unique(dim=0)) == K
+
+
 def test_restart_needs_enough_vectors():
     quantizer, _ = made()
     with pytest.raises(ValueError, match="as many vectors as codes, got 2 for 3 codes"):
