@@ -82,14 +82,15 @@ def masked_loss(
     Source:
         1d-tokenizer's masked loss, which DC-AR's released code contains.
     """
+    exact = torch.promote_types(logits.dtype, torch.float32)
     each = F.cross_entropy(
-        rearrange(logits.float(), "b n k -> b k n"),
+        rearrange(logits.to(exact), "b n k -> b k n"),
         targets,
         reduction="none",
         label_smoothing=smoothing,
     )
-    weights = torch.where(mask, 1.0, unmasked)
-    return (weights * each).sum() / weights.sum()
+    weights = torch.full_like(each, unmasked).masked_fill(mask, 1.0)
+    return (weights * each).sum() / (weights.sum() + 1e-8)
 
 
 def begin(model: MaskedGenerator, config: GeneratorTraining) -> TrainingState:

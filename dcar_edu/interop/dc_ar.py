@@ -124,14 +124,16 @@ def _position_base(sizes: Mapping[str, Any]) -> int:
 
 def _check_positions(stored: Tensor | None, config: GeneratorConfig) -> None:
     """Raise unless the stored position vectors are those that our generator computes."""
-    ours = positions(*config.grid, config.width, config.position_base)[None]
-    shape = None if stored is None else tuple(stored.shape)
-    if shape != tuple(ours.shape):
+    rows, columns = config.grid
+    ours = positions(rows, columns, config.width, config.position_base)[None]
+    if stored is None or stored.shape != ours.shape:
+        given = "no such key" if stored is None else tuple(stored.shape)
         raise ValueError(
             f"the weights do not fit: '{POSITIONS}' must have shape {tuple(ours.shape)}, got "
-            f"{shape or 'no such key'}. Set image_seq_len to the number of tokens it was made for."
+            f"{given}. Set image_seq_len to the number of tokens it was made for."
         )
-    if stored is not None and (stored.double() - ours.double()).abs().max() > 1e-4:
+    allowed = max(1e-4, torch.finfo(stored.dtype).eps)
+    if (stored.double() - ours.double()).abs().max() > allowed:
         raise ValueError(
             f"'{POSITIONS}' holds other position vectors than this config gives "
             f"(base_size {config.position_base}). Use config and weights of one release."

@@ -9,7 +9,7 @@ import torch
 from dcar_edu.interop.files import expect, fill, look_up, read_json, read_weights
 from dcar_edu.tokenizer import HybridTokenizer, TokenizerConfig
 
-_F32 = {
+_F32: dict[str, list] = {
     "width_list": [128, 256, 512, 512, 1024, 1024],
     "block_type": ["ResBlock"] * 3 + ["EViT_GLU"] * 3,
     "norm": ["bn2d"] * 3 + ["ln2d"] * 3,

@@ -80,7 +80,9 @@ def test_quantizer_gradients(stored):
     codes = stored.model.quantizer.codes
     done = stored.model.quantizer(latent)
     total = done.loss + (outer * done.quantized).sum() / outer.numel()
-    stored.agrees(torch.autograd.grad(total, latent if stored.group("of") == "latent" else codes)[0])
+    stored.agrees(
+        torch.autograd.grad(total, latent if stored.group("of") == "latent" else codes)[0]
+    )
 
 
 @pytest.mark.stored(
