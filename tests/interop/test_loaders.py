@@ -80,16 +80,23 @@ def test_loaded_models_are_float32_trainable_and_in_eval_mode(case, copied):
 
 
 @pytest.mark.parametrize("case", LOAD)
-def test_weights_from_shards_and_from_a_bin_are_the_same(case, copied, tmp_path):
+def test_weights_from_shards_and_from_a_bin_are_the_same(case, copied, monkeypatch):
     folder = copied(case)
     want = LOAD[case](folder).state_dict()
     tensors = load_file(folder / "model.safetensors")
-    (folder / "model.safetensors").unlink()
-    torch.save(tensors, folder / "pytorch_model.bin")
-    assert all(torch.equal(want[k], v) for k, v in LOAD[case](folder).state_dict().items())
-    (folder / "pytorch_model.bin").unlink()
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+    def weights_only_loader(path, *, map_location, weights_only):
+        assert (path, map_location, weights_only) == (folder / "pytorch_model.bin", "cpu", True)
+        return tensors
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dcar_edu.interop.files.torch.load", weights_only_loader)
+        from_bin = LOAD[case](folder).state_dict()
     save_tensors(folder, tensors)
-    assert all(torch.equal(want[k], v) for k, v in LOAD[case](folder).state_dict().items())
+    from_safetensors = LOAD[case](folder).state_dict()  # preferred when both are there
+    for got in (from_bin, from_safetensors):
+        assert all(torch.equal(want[key], value) for key, value in got.items())
 
 
 @pytest.mark.parametrize("case", LOAD)
@@ -110,22 +117,24 @@ def test_wrong_keys_are_listed(case, copied):
     assert f"wrong shape ['{spoil.wrong} (1, 1) instead of" in text
 
 
-class Harmful:
-    """Runs code when it is unpickled by a loader that trusts its file."""
-
-    def __reduce__(self):
-        return exec, ("raise SystemExit('code from a file ran')",)
+CALLS_EXIT = b"cbuiltins\nexit\n(I3\ntR."
+"""A pickle, spelt out: "call exit(3)". A loader that trusts its file ends the program."""
+ONE_NUMBER = b"I3\n."
 
 
-def test_a_bin_may_hold_nothing_but_tensors(copied):
+def test_a_bin_may_hold_nothing_but_tensors(copied, monkeypatch):
     folder = copied("dcar_tiny")
     (folder / "model.safetensors").unlink()
-    torch.save({"weight": Harmful()}, folder / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="Only plain tensors are read"):
-        load_dc_ar(folder)
-    torch.save({"state_dict": {}, "step": 3}, folder / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="plain dictionary of tensors"):
-        load_dc_ar(folder)
+    for content in (CALLS_EXIT, ONE_NUMBER, b""):
+        (folder / "pytorch_model.bin").write_bytes(content)
+        with pytest.raises(ValueError, match="Only plain tensors are read"):
+            load_dc_ar(folder)
+    for content in ({"state_dict": {}, "step": 3}, [torch.zeros(1)]):
+        monkeypatch.setattr(
+            "dcar_edu.interop.files.torch.load", lambda *_, content=content, **__: content
+        )
+        with pytest.raises(ValueError, match="plain dictionary of tensors"):
+            load_dc_ar(folder)
     (folder / "pytorch_model.bin").unlink()
     with pytest.raises(ValueError, match="cannot read weights"):
         load_dc_ar(folder)
