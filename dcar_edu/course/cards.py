@@ -133,7 +133,7 @@ Prompts were drawn in 12 steps with guidance 4.5 and temperature 1.5.
 | tokenizer | {tokenizer_steps} | {tokenizer_batch} | {tokenizer_minutes} min |
 | generator | {generator_steps} | {generator_batch} | {generator_minutes} min |
 
-On {device}, float32. Steps of the tokenizer's stages: {stages} (1:2:1, not the paper's 1:4:1, see
+On {device}, float32. Steps of the tokenizer's stages: {stages} (not the paper's 1:4:1, see
 `DEVIATIONS.md`). Pixel loss L1 + {l2:g} x MSE; no perceptual and no adversarial term.
 
 ## Limits

@@ -35,7 +35,7 @@ RECIPES = {
         preset="nano",
         resolution=128,
         tokenizer_training=TokenizerTraining(
-            stages=three_stages(2800, shares=(1, 2, 1)), l2=2.0, revive_every=100
+            stages=three_stages(3800, shares=(7, 14, 17)), l2=2.0, revive_every=100
         ),
         tokenizer_batch=16,
         generator_training=GeneratorTraining(steps=2000),

@@ -88,7 +88,8 @@ def _cached(style: str, folder: Path) -> dict[int, list[tuple[int, Path]]]:
     found: dict[int, list[tuple[int, Path]]] = {}
     for path in sorted(folder.glob(f"{_prefix(style)}-*.tiles")):
         number, mask = path.stem.split("-")[-2:]
-        found.setdefault(int(number), []).append((int(mask, 16), path))
+        if number.isdigit():  # files of an older layout stay unread
+            found.setdefault(int(number), []).append((int(mask, 16), path))
     return found
 
 
