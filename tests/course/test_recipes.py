@@ -17,7 +17,7 @@ from dcar_edu.generator import config as generator_sizes
 from dcar_edu.generator.training import GeneratorTraining
 from dcar_edu.state import TrainingState
 from dcar_edu.text import TextEncoder
-from dcar_edu.tokenizer import TokenizerConfig
+from dcar_edu.tokenizer import HybridTokenizer, TokenizerConfig
 from dcar_edu.tokenizer import config as tokenizer_sizes
 from dcar_edu.tokenizer.training import TokenizerTraining, three_stages
 
@@ -166,6 +166,23 @@ def test_a_killed_recipe_goes_on_and_gives_the_same_checkpoint(
         in_home("killed")
     assert equal(whole, in_home("killed"))
     assert len(updates) == 4 + 3 + 1
+
+
+def test_another_tokenizer_gets_another_generator(pocket, in_home, monkeypatch, tmp_path):
+    """A finished generator knows the old tokens: it must not pass for the new tokenizer's."""
+    monkeypatch.setattr(cards, "measure", lambda *_: {"concepts": [], "prompts": 0, **NUMBERS})
+    in_home("home")
+    folder, updates = tmp_path / "home" / "recipes" / "pocket" / "tokenizer", []
+    tokenizer = HybridTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        tokenizer.quantizer.codes.copy_(tokenizer.quantizer.codes.flip(0))
+    tokenizer.save_pretrained(folder, dtype=torch.bfloat16)
+    apply = TrainingState.apply_gradients
+    monkeypatch.setattr(
+        TrainingState, "apply_gradients", lambda *a: updates.append(apply(*a)) or updates[-1]
+    )
+    in_home("home")
+    assert len(updates) == 3
 
 
 NUMBERS = dict.fromkeys(
