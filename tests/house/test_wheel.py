@@ -12,6 +12,7 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "emoji-128"
+pytestmark = pytest.mark.timeout(300)  # builds, installs and draws; seconds on an idle machine
 
 
 def run(*command: object, cwd: Path, **environment: str) -> str:
