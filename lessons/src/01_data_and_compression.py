@@ -82,7 +82,8 @@ figures.show(
         titles=["original", "4 x 4 pixels", "4 x 4 tokens", "tokens + residuals"],
     ),
     alt="Four pictures of the wolf. The original is sharp. From 4 x 4 pixels only a grey cloud on "
-    "pale blue is left. From 4 x 4 tokens a soft wolf can be seen; with residuals it is closer.",
+    "pale blue is left. From 4 x 4 tokens a blurred brown head with ears; with residuals it is "
+    "greyer and the ears are clearer. The eyes are lost in all three.",
 )
 
 # %% tags=["nbval-check-output"]
@@ -90,7 +91,7 @@ print("tokens", tuple(encoded.indices.shape), "- one of", tokenizer.config.num_c
 print("pixels hold", 4 * 4 * 3 * 8, "bits, tokens hold", 4 * 4 * 10, "bits")
 
 # %% [markdown]
-# **What to notice.** Both ways keep 16 places, and the tokens use fewer bits. Still the wolf comes back from the tokens: the tokenizer has *learnt* what emoji look like, so it need not write down everything. This is the whole idea of deep compression, and lessons 02 to 05 build it.
+# **What to notice.** Both ways keep 16 places, and the tokens use fewer bits. Still a head with ears comes back from the tokens: the tokenizer has *learnt* what emoji look like, so it need not write down everything. Its colours are off and the eyes are gone; this one is small and was trained for an hour. The last picture uses more than bits for codes: a residual is 32 numbers for each place. This is the whole idea of deep compression, and lessons 02 to 05 build it.
 #
 # To build it we need three things first: data, a measure, and a reason to go as far as f32.
 
@@ -307,7 +308,7 @@ figures.show(
 #
 # <details><summary>Answer</summary>
 #
-# Each step costs 2 to 3 dB. It is not much in numbers, but you will see a great difference. The tokenizer has as many places as f32. Its tokens come out between f32 and f16, and with residuals it reaches about f16, which has four times as many places. It can do that because it has learnt what emoji look like.
+# Each step costs 2 to 3 dB. It is not much in numbers, but you will see a great difference. The tokenizer has as many places as f32. Its tokens come out near f16, which has four times as many places, and with residuals (32 numbers a place) a little above. It can do that because it has learnt what emoji look like.
 # </details>
 
 # %%
@@ -330,7 +331,8 @@ rows = [pictures[:4], *[made[:4] for made in ladder.values()]]
 figures.show(
     figures.image_grid(torch.cat(rows), row_titles=["original", *ladder], columns=4, tile=1.1),
     alt="Four pictures in six rows. Original; shrunk by 8: soft; by 16: coarse; by 32: only patches "
-    "of colour; tokens: soft but recognisable; tokens and residuals: closer.",
+    "of colour. Tokens: clearer outlines but wrong colours, the brown case turns red, the melon "
+    "orange. Tokens and residuals: colours closer, details still lost.",
 )
 
 # %%
@@ -349,7 +351,9 @@ figures.show(
 )
 
 # %% [markdown]
-# **What to notice.** The bars are long: a plain yellow face survives shrinking, a bicycle does not. One mean hides that, so always show a spread.
+# **What to notice.** The bars are long: some pictures lose far more than others. One mean hides that, so always show a spread.
+#
+# Compare the rows "shrink by 16" and "tokens". Their PSNR is nearly equal, their faults are not: shrinking keeps colours and loses outlines, the tokens keep outlines and lose colours. One number cannot tell you which fault you have.
 #
 # These are concepts that the tokenizer has *never seen*. It was trained on other emoji. The same shrinking, measured on 512 pictures with three seeds, lies in [results/01_compression.jsonl](../lessons/results/01_compression.jsonl); `dcar experiment 01_compression --arm f16 --seed 3` adds a line of your own.
 
@@ -648,7 +652,7 @@ course.quiz("01")
 #
 # **To read on:** [DC-AE](https://arxiv.org/abs/2410.10733), the paper that first made pictures 32 times smaller without losing them; its first two figures tell the story.
 #
-# **Next:** shrinking by 32 left a cloud. Lesson 02 builds a network that keeps the wolf.
+# **Next:** shrinking by 32 left a cloud. Lesson 02 builds a network that keeps more of the wolf.
 
 # %% tags=["nbval-ignore-output"]
 #@title Download my answers (on Colab)
