@@ -63,7 +63,7 @@ def lesson_page(notebook: Path) -> str:
     """The notebook as one HTML page, with the outputs it holds."""
     from nbconvert import HTMLExporter
 
-    page, _ = HTMLExporter().from_filename(str(notebook))
+    page, _ = HTMLExporter(template_name="classic").from_filename(str(notebook))
     return page
 
 

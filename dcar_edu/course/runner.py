@@ -192,7 +192,9 @@ def _keep(target: Path) -> None:
     clean_outputs(notebook)
     write_atomically(target, to_bytes(notebook))
     nbformat, nbconvert = course_library("nbformat"), course_library("nbconvert")
-    page, _ = nbconvert.HTMLExporter().from_notebook_node(nbformat.read(target, as_version=4))
+    page, _ = nbconvert.HTMLExporter(template_name="classic").from_notebook_node(
+        nbformat.read(target, as_version=4)
+    )
     write_atomically(target.with_suffix(".html"), page.encode("utf-8"))
 
 
