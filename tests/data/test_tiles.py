@@ -134,6 +134,17 @@ def test_other_art_means_another_cache(cache, keys, monkeypatch):
     assert len(files(cache)) == 3
 
 
+def test_other_files_in_the_cache_are_left_alone(cache, keys):
+    """A name of an older version, a temporary file of another process."""
+    first = tiles.load_tiles(keys, 16)
+    (path,) = files(cache)
+    strangers = [path.with_name(f"{path.name[:-19]}{end}") for end in ("-003.tiles", "-x-y.tiles")]
+    for stranger in [*strangers, path.with_name(f".{path.name}.abc")]:
+        stranger.write_bytes(b"")
+    assert torch.equal(tiles.load_tiles(keys, 16), first)
+    assert len(files(cache)) == 4
+
+
 def test_nothing_half_written_is_left_when_drawing_stops(cache, keys, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda *names: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
