@@ -171,7 +171,7 @@ with torch.no_grad():
     best = model.tokenizer.decode(true.indices, true.residuals)[0].cpu()
 titles = ["drawn tokens", "+ drawn residual", "true tokens\n+ true residual", "original"]
 figures.show(
-    figures.image_grid([tokens_only, wolf, best, original], titles=titles),
+    figures.image_grid([tokens_only, wolf, best, original], titles, tile=1.3),
     alt="Four pictures of the wolf. Drawn tokens: a pale blurred head. With the drawn residual: "
     "stronger contrast, but orange. True tokens and residual: greyer, still without eyes. The "
     "original: grey and sharp.",
@@ -480,7 +480,7 @@ drawn = model.generate([p for p in prompts for _ in seeds], seed=seeds * len(pro
 
 # %%
 figures.show(
-    figures.image_grid(drawn, columns=len(seeds), titles=[f"seed {s}" for s in seeds]),
+    figures.image_grid(drawn, [f"seed {s}" for s in seeds], columns=len(seeds), tile=1.1),
     alt="A grid of drawn pictures. Rows: four prompts; columns: four seeds. Pictures in a row differ "
     "a little in colour and shading. The wolves and the rocket have the right outline; the owl is a "
     "red and orange shape that one would not recognise.",
