@@ -17,6 +17,7 @@ from dcar_edu.course.recipes import Recipe, learnt_examples
 from dcar_edu.data import CaptionedEmoji, EmojiExample
 from dcar_edu.metrics import psnr, token_match
 from dcar_edu.pipeline import DCAR
+from dcar_edu.tokenizer import TokenizerConfig
 from dcar_edu.tokenizer.quantizer import code_usage
 
 PICTURES = 512
@@ -101,7 +102,7 @@ def write_card(folder: Path, name: str, recipe: Recipe, made: dict[str, Any]) ->
 
 CARD = """# {name}
 
-A DC-AR of preset `{preset}`: {resolution} px, {side}x{side} tokens of 1 in 1024 codes, and a
+A DC-AR of preset `{preset}`: {resolution} px, {side}x{side} tokens of 1 in {codes} codes, and a
 continuous residual. Made by `dcar checkpoints {name}` to teach with: small, quick, and good at
 what it has seen.
 
@@ -145,13 +146,14 @@ saving that the paper is about needs larger grids.
 
 def card(name: str, recipe: Recipe, found: dict[str, Any]) -> str:
     """The model card as Markdown."""
-    tokenizer = recipe.tokenizer_training
+    tokenizer, sizes = recipe.tokenizer_training, TokenizerConfig.preset(recipe.preset)
     return CARD.format(
         **{k: v for k, v in found.items() if k != "concepts"},
         name=name,
         preset=recipe.preset,
         resolution=recipe.resolution,
-        side=recipe.resolution // 32,
+        side=recipe.resolution // sizes.downsample,
+        codes=sizes.num_codes,
         learnt=len(found["concepts"]),
         styles=", ".join(recipe.styles),
         backgrounds=" and ".join(recipe.backgrounds),

@@ -92,7 +92,7 @@ def reveal_counts(num_tokens: int, num_steps: int) -> list[int]:
     counts, hidden = [], num_tokens
     for k in range(1, num_steps + 1):
         planned = math.floor(num_tokens * (2 / math.pi) * math.acos(k / num_steps))
-        after = 0 if k == num_steps else min(hidden - 1, max(planned, num_steps - k))
+        after = 0 if k == num_steps else min(hidden - 1, planned)
         counts.append(hidden - after)
         hidden = after
     return counts
