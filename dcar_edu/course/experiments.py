@@ -1,37 +1,22 @@
 """Comparisons with several arms and seeds, run outside the notebooks: ``dcar experiment NAME``.
 
-An experiment is a plain function. Each run adds one JSON line to ``lessons/results/NAME.jsonl``;
-a run that is there already is not done again. Lessons read the lines with :func:`results`.
+An experiment is a plain function in ``studies/study_NN.py``. Each run adds one JSON line to
+``lessons/results/NAME.jsonl``; a run that is there already is not done again. Lessons read the
+lines with :func:`results`.
 """
 
 import json
 import os
+import pkgutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from dcar_edu import __version__
-from dcar_edu.course import budgets
+from dcar_edu.course import budgets, studies
 from dcar_edu.course.execute import ROOT, commit, device_name
-from dcar_edu.data import CaptionedEmoji
-from dcar_edu.images import resize
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """What is compared.
-
-    ``run(arm, seed, budget)`` gives the metrics of one run as plain numbers.
-    """
-
-    says: str
-    arms: tuple[str, ...]
-    run: Callable[[str, int, str], dict[str, float]]
+from dcar_edu.course.studies import Experiment
 
 
 def experiment(
@@ -45,7 +30,7 @@ def experiment(
     """Run one arm of an experiment, or all of them, and append a line a run.
 
     Args:
-        name: a key of ``EXPERIMENTS``.
+        name: one of :func:`all_experiments`.
         arm: one of its arms; every arm when None.
         seed: start of the run's random numbers.
         budget: smoke, cpu or gpu; ``$DCAR_BUDGET``, else gpu when there is one, else cpu.
@@ -59,9 +44,10 @@ def experiment(
         ValueError: unknown experiment, arm or budget.
     """
     root = Path(root or ROOT)
-    if name not in EXPERIMENTS:
-        raise ValueError(f"no experiment '{name}': choose among {', '.join(EXPERIMENTS)}.")
-    chosen = EXPERIMENTS[name]
+    known = all_experiments()
+    if name not in known:
+        raise ValueError(f"no experiment '{name}': choose among {', '.join(known)}.")
+    chosen = known[name]
     if arm is not None and arm not in chosen.arms:
         raise ValueError(f"{name} has no arm '{arm}': choose among {', '.join(chosen.arms)}.")
     size = budgets.resolve(budget or os.environ.get("DCAR_BUDGET") or "auto", live=True)
@@ -122,33 +108,10 @@ def _append(file: Path, run: dict[str, Any]) -> None:
         os.close(handle)
 
 
-def psnr(images: Tensor, others: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of each image in [-1, 1], shape ``(b,)``."""
-    error = (images - others).pow(2).flatten(1).mean(1)
-    return 10 * torch.log10(4 / error)
-
-
-def shrink_and_enlarge(images: Tensor, factor: int) -> Tensor:
-    """Make images ``(b, 3, h, w)`` ``factor`` times smaller, then as large as before."""
-    height, width = images.shape[-2:]
-    return resize(resize(images, (height // factor, width // factor)), (height, width))
-
-
-def _compression(arm: str, seed: int, budget: str) -> dict[str, float]:
-    """How much of 128 px emoji survives when they are shrunk ``f`` times and enlarged again."""
-    pictures = 32 if budget == "smoke" else 512
-    data = CaptionedEmoji("train", 128, concepts=32 if budget == "smoke" else 256)
-    images = data.batch(pictures, generator=torch.Generator().manual_seed(seed)).images
-    values = psnr(images, shrink_and_enlarge(images, int(arm.removeprefix("f"))))
-    return {
-        "psnr": round(values.mean().item(), 3),
-        "psnr_std": round(values.std().item(), 3),
-        "pictures": pictures,
-    }
-
-
-EXPERIMENTS: dict[str, Experiment] = {
-    "01_compression": Experiment(
-        "PSNR of 128 px emoji shrunk f times and enlarged again", ("f8", "f16", "f32"), _compression
-    ),
-}
+def all_experiments() -> dict[str, Experiment]:
+    """Every experiment by name, in the order of the lessons, from ``dcar_edu/course/studies``."""
+    names = sorted(module.name for module in pkgutil.iter_modules(studies.__path__))
+    found: dict[str, Experiment] = {}
+    for name in names:
+        found |= import_module(f"dcar_edu.course.studies.{name}").EXPERIMENTS
+    return found

@@ -88,7 +88,7 @@ def make_tokenizer(recipe: Recipe, work: Path, clock: Clock, device: str) -> Hyb
     state.load(folder)
     clock.start(state.step, work / "tokenizer-seconds")
     data = CaptionedEmoji("train", recipe.resolution)
-    batches = _mirrored(data, recipe.tokenizer_batch, state, device)
+    batches = _pictures(recipe, data, state, device)
     for step in train_tokenizer(tokenizer, batches, training, state=state):
         line = (
             f"{step.stage} {step.path} pixel {step.pixel_loss:.4f} codes {step.codes_used} "
@@ -101,14 +101,19 @@ def make_tokenizer(recipe: Recipe, work: Path, clock: Clock, device: str) -> Hyb
     return HybridTokenizer.from_pretrained(finished).to(device)
 
 
-def _mirrored(
-    data: CaptionedEmoji, size: int, state: TrainingState, device: str
+def _pictures(
+    recipe: Recipe, data: CaptionedEmoji, state: TrainingState, device: str
 ) -> Iterator[Tensor]:
-    """Batches drawn from the state's random source; each picture mirrored half of the time."""
+    """All pictures, mirrored half of the time, beside those that the generator learns."""
+    learnt, _ = learnt_examples(recipe)
+    known = round(recipe.learnt_share * recipe.tokenizer_batch)
+    other = recipe.tokenizer_batch - known
     while True:
-        images = data.batch(size, device=device, generator=state.generator).images
-        mirror = torch.rand(size, generator=state.generator) < 0.5
-        yield torch.where(mirror.to(images.device)[:, None, None, None], images.flip(-1), images)
+        mixed = data.batch(other, device=device, generator=state.generator).images
+        mirror = torch.rand(other, generator=state.generator) < 0.5
+        mixed = torch.where(mirror.to(mixed.device)[:, None, None, None], mixed.flip(-1), mixed)
+        known_ones = learnt.batch(known, device=device, generator=state.generator).images
+        yield torch.cat([mixed, known_ones])
 
 
 def encode_all(

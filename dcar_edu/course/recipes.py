@@ -22,6 +22,8 @@ class Recipe:
     resolution: int
     tokenizer_training: TokenizerTraining
     tokenizer_batch: int
+    learnt_share: float
+    """Share of each tokenizer batch taken from the pictures that the generator learns."""
     generator_training: GeneratorTraining
     generator_batch: int
     concepts: int
@@ -35,9 +37,10 @@ RECIPES = {
         preset="nano",
         resolution=128,
         tokenizer_training=TokenizerTraining(
-            stages=three_stages(3800, shares=(7, 14, 17)), l2=2.0, revive_every=100
+            stages=three_stages(10000, shares=(7, 14, 79)), l2=2.0, revive_every=100
         ),
         tokenizer_batch=16,
+        learnt_share=0.5,
         generator_training=GeneratorTraining(steps=2000),
         generator_batch=64,
         concepts=560,

@@ -8,15 +8,10 @@ import pytest
 import torch
 
 from dcar_edu.course import experiments
-from dcar_edu.course.experiments import (
-    EXPERIMENTS,
-    Experiment,
-    _append,
-    experiment,
-    psnr,
-    results,
-    shrink_and_enlarge,
-)
+from dcar_edu.course.experiments import _append, all_experiments, experiment, results
+from dcar_edu.course.studies import Experiment
+from dcar_edu.course.studies.study_01 import shrink_and_enlarge
+from dcar_edu.metrics import psnr
 
 
 @pytest.fixture
@@ -29,7 +24,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list:
         return {"score": float(seed)}
 
     toy = Experiment("a toy", ("a", "b"), run)
-    monkeypatch.setattr(experiments, "EXPERIMENTS", {"toy": toy})
+    monkeypatch.setattr(experiments, "all_experiments", lambda: {"toy": toy})
     monkeypatch.delenv("DCAR_BUDGET", raising=False)
     return made
 
@@ -102,7 +97,15 @@ def test_shrinking_keeps_the_size_and_a_plain_colour():
 def test_compression_loses_more_the_deeper_it_goes(tmp_path: Path):
     experiment("01_compression", budget="smoke", root=tmp_path)
     found = {line["arm"]: line["metrics"]["psnr"] for line in results("01_compression", tmp_path)}
-    assert list(found) == list(EXPERIMENTS["01_compression"].arms)
+    assert list(found) == list(all_experiments()["01_compression"].arms)
     assert found["f8"] > found["f16"] + 1 > found["f32"] + 2
-    again = EXPERIMENTS["01_compression"].run("f16", 0, "smoke")
+    again = all_experiments()["01_compression"].run("f16", 0, "smoke")
     assert again["psnr"] == found["f16"]
+
+
+def test_an_experiment_bears_the_number_of_its_lesson():
+    for name, found in all_experiments().items():
+        module = found.run.__module__.rpartition(".")[2]
+        assert module == f"study_{name[:2]}", name
+        assert found.says
+        assert len(set(found.arms)) == len(found.arms)

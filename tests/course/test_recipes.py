@@ -26,6 +26,7 @@ POCKET = Recipe(
     resolution=32,
     tokenizer_training=TokenizerTraining(three_stages(4, (1, 2, 1)), revive_every=1),
     tokenizer_batch=3,
+    learnt_share=0.4,
     generator_training=GeneratorTraining(steps=3, warmup_steps=1),
     generator_batch=2,
     concepts=5,
