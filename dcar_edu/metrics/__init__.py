@@ -1,6 +1,21 @@
 """How good is it? Every number says what it was measured on."""
 
-from dcar_edu.metrics.reconstruction import psnr
+from dcar_edu.features import perceptual_distance
+from dcar_edu.metrics.distribution import KIDEstimate, kid, kid_of_subsets
+from dcar_edu.metrics.judge import judge_tokenizer
+from dcar_edu.metrics.reconstruction import psnr, ssim
 from dcar_edu.metrics.tokens import token_match
+from dcar_edu.tokenizer.quantizer import CodeUsage, code_usage
 
-__all__ = ["psnr", "token_match"]
+__all__ = [
+    "CodeUsage",
+    "KIDEstimate",
+    "code_usage",
+    "judge_tokenizer",
+    "kid",
+    "kid_of_subsets",
+    "perceptual_distance",
+    "psnr",
+    "ssim",
+    "token_match",
+]
