@@ -32,7 +32,8 @@ def judge_tokenizer(
     Returns:
         With ``PATH`` in ``hybrid`` and ``discrete``, means over pictures ``psnr_PATH`` (dB),
         ``ssim_PATH`` and ``perceptual_PATH`` (EfficientNet taps); over the whole set
-        ``rkid_efficientnet_PATH`` (x1000, redrawn against original, EfficientNet features);
+        ``rkid_efficientnet_PATH`` (x1000, redrawn against original, EfficientNet features, no
+        picture against its own copy: see ``paired`` in :func:`~dcar_edu.metrics.kid`);
         ``usage`` and ``perplexity`` of the codebook, ``cosine`` of latents to their codes,
         and ``images``, how many pictures were judged.
 
@@ -89,7 +90,7 @@ def _summary(found: dict[str, Tensor], num_codes: int) -> dict[str, float]:
     for path in ("hybrid", "discrete"):
         for name in ("psnr", "ssim", "perceptual"):
             result[f"{name}_{path}"] = found[f"{name}_{path}"].mean().item()
-        distance = kid(found["pooled"], found[f"pooled_{path}"])
+        distance = kid(found["pooled"], found[f"pooled_{path}"], paired=True)
         result[f"rkid_efficientnet_{path}"] = 1000 * distance
     result |= {"usage": used.usage, "perplexity": used.perplexity}
     return result | {"cosine": found["cosine"].mean().item(), "images": float(pictures)}
