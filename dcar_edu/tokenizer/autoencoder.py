@@ -62,7 +62,7 @@ def to_latent_grid(images: Tensor, factor: int) -> tuple[int, int]:
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(
             f"images must have shape (b, 3, H, W), got {tuple(images.shape)}. "
-            "Add the batch axis with images[None], or turn grey pictures into colour."
+            "Add the batch axis with images[None]; give pictures exactly red, green and blue."
         )
     height, width = images.shape[-2:]
     if height % factor or width % factor or not height or not width:
@@ -72,3 +72,32 @@ def to_latent_grid(images: Tensor, factor: int) -> tuple[int, int]:
             f"{max(width // factor, 1) * factor}."
         )
     return height // factor, width // factor
+
+
+def check_images(images: Tensor, factor: int) -> None:
+    """Refuse what the encoder cannot read, before it gives nonsense or an error deep inside.
+
+    Args:
+        images: ``(b, 3, H, W)``, floats in [-1, 1].
+        factor: ``f``, which must divide H and W.
+
+    Raises:
+        ValueError: another shape, no picture at all, whole numbers, or values that are no numbers.
+    """
+    to_latent_grid(images, factor)
+    if not len(images):
+        raise ValueError(
+            f"images must hold at least one picture, got an empty batch {tuple(images.shape)}. "
+            "Leave empty batches out."
+        )
+    if not images.is_floating_point():
+        raise ValueError(
+            f"images must be floats in [-1, 1], got {images.dtype}. "
+            "Convert pixels (h, w, 3) with dcar_edu.images.to_model."
+        )
+    finite = images.isfinite().flatten(1).all(1)
+    if not finite.all():
+        raise ValueError(
+            "images must be finite, got NaN or infinity in pictures "
+            f"{(~finite).nonzero().flatten().tolist()} of the batch. Look where they were made."
+        )

@@ -39,8 +39,7 @@ class TokenizerConfig:
 
     def __post_init__(self) -> None:
         """Check the rules that cross fields."""
-        names = ("encoder_depths", "decoder_depths", "blocks", "decoder_norms")
-        for name in (*names, "decoder_activations"):
+        for name in _BY_STAGE:
             if len(getattr(self, name)) != len(self.widths):
                 raise ValueError(
                     f"{name} needs one entry a stage ({len(self.widths)}), got "
@@ -101,15 +100,22 @@ class TokenizerConfig:
         return 2 ** (len(self.widths) - 1)
 
     @classmethod
-    def preset(cls, name: str, **changes: Any) -> Self:
+    def preset(cls, name: str, *, downsample: int = 32, **changes: Any) -> Self:
         """One dial: ``nano`` (laptop), ``small`` (one Colab GPU) or ``paper``.
 
         Args:
             name: the preset.
+            downsample: ``f``: 8, 16, 32 or 64. Stages are left out at the deep end, as the released
+                f16 does, or the last one is repeated. The latent keeps its channels, so a smaller
+                ``f`` gives more numbers a picture; for equally many set ``latent_channels`` to
+                f * f / 32.
             changes: fields to set otherwise.
 
         Raises:
-            ValueError: no such preset.
+            ValueError: no such preset, or no such ``downsample``.
+
+        Source:
+            f16 and f32 of ``paper``: DC-AR's released code. f8 and f64: ours, by the same rule.
 
         Deviates:
             ``nano`` and ``small`` use LayerNorm and SiLU in the decoder too (``paper``: BatchNorm
@@ -119,11 +125,35 @@ class TokenizerConfig:
         Example:
             >>> TokenizerConfig.preset("paper").downsample
             32
+            >>> TokenizerConfig.preset("paper", downsample=16).widths
+            (128, 256, 512, 512, 1024)
         """
         if name not in _PRESETS:
             raise ValueError(f"presets are {', '.join(_PRESETS)}; got '{name}'. Name one of them.")
-        return replace(cls(**_PRESETS[name]), **changes)
+        if downsample not in _STAGES:
+            raise ValueError(
+                f"downsample must be one of {', '.join(map(str, _STAGES))}, got {downsample}. "
+                "Write a TokenizerConfig of your own for other networks."
+            )
+        fields = dict(_PRESETS[name])
+        for field in _BY_STAGE:
+            values = fields[field]
+            fields[field] = (*values, values[-1])[: _STAGES[downsample]]
+        if downsample != 32:
+            fields.pop("residual_std", None)  # measured at f32 only
+        return replace(cls(**fields), **changes)
 
+
+_BY_STAGE = (
+    "widths",
+    "encoder_depths",
+    "decoder_depths",
+    "blocks",
+    "decoder_norms",
+    "decoder_activations",
+)
+_STAGES = {8: 4, 16: 5, 32: 6, 64: 7}
+"""How many stages each ``downsample`` has: all but the first halve the picture."""
 
 _SMALL: dict[str, Any] = {
     "blocks": ("res", "res", "res", "res", "evit", "evit"),

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dcar_edu import checkpoint
-from dcar_edu.tokenizer.autoencoder import Decoder, Encoder, to_latent_grid
+from dcar_edu.tokenizer.autoencoder import Decoder, Encoder, check_images
 from dcar_edu.tokenizer.config import TokenizerConfig
 from dcar_edu.tokenizer.quantizer import Quantized, VectorQuantizer
 
@@ -81,10 +81,9 @@ class HybridTokenizer(nn.Module):
         """Encode images ``(b, 3, H, W)`` in [-1, 1]; H and W multiples of ``downsample``.
 
         Raises:
-            ValueError: wrong shape, or a side that is no multiple.
+            ValueError: wrong shape, a side that is no multiple, no picture, or no finite floats.
         """
-        to_latent_grid(images, self.config.downsample)
-        middle = self.quantizer(self.encoder(images.to(self.device)))
+        middle = self._middle(images)
         codes = self.quantizer.look_up(middle.indices)
         return Encoded(middle.indices, middle.latents, codes, middle.latents - codes)
 
@@ -100,7 +99,7 @@ class HybridTokenizer(nn.Module):
             Images ``(b, 3, h*f, w*f)``, clipped to [-1, 1].
 
         Raises:
-            ValueError: indices outside the codebook, or shapes that do not belong together.
+            ValueError: no index, one outside the codebook, or shapes that do not belong together.
         """
         self._check_codes(indices, residuals)
         latents = self.quantizer.look_up(indices.to(self.device))
@@ -125,7 +124,8 @@ class HybridTokenizer(nn.Module):
             generator: the source of that draw; needed for "alternate".
 
         Raises:
-            ValueError: unknown path, or "alternate" without a generator.
+            ValueError: unknown path, "alternate" without a generator, or images that
+                :meth:`encode` refuses too.
 
         Source:
             DC-AR, three-stage training; one draw a batch as in the released code.
@@ -141,7 +141,7 @@ class HybridTokenizer(nn.Module):
         if path == "alternate":
             heads = torch.rand((), generator=generator).item() < 0.5
             path = "continuous" if heads else "discrete"
-        middle = self.quantizer(self.encoder(images))
+        middle = self._middle(images)
         latents = middle.latents if path == "continuous" else middle.quantized
         return Reconstruction(self.decoder(latents), path, middle)
 
@@ -167,6 +167,11 @@ class HybridTokenizer(nn.Module):
         checkpoint.load_weights(folder, tokenizer)
         return tokenizer.eval()
 
+    def _middle(self, images: Tensor) -> Quantized:
+        check_images(images, self.config.downsample)
+        weights = next(self.encoder.parameters())
+        return self.quantizer(self.encoder(images.to(weights)))
+
     def _check_codes(self, indices: Tensor, residuals: Tensor | None) -> None:
         if indices.ndim != 3 or indices.is_floating_point():
             raise ValueError(
@@ -174,7 +179,12 @@ class HybridTokenizer(nn.Module):
                 "Keep the grid: do not flatten it."
             )
         codes = self.config.num_codes
-        if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < codes:
+        if not indices.numel():
+            raise ValueError(
+                f"indices must hold at least one code, got shape {tuple(indices.shape)}. "
+                "Leave empty batches out."
+            )
+        if not 0 <= int(indices.min()) <= int(indices.max()) < codes:
             raise ValueError(
                 f"indices must lie in 0..{codes - 1}, got {int(indices.min())}.."
                 f"{int(indices.max())}. {codes} itself is the mask: finish sampling first."

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-CHUNK = 2**22
-"""Largest number of similarities held at once (16 MB)."""
+CHUNK = 2**21
+"""Largest number of distances held at once: 8 MB, which a processor's cache can hold."""
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,19 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def nearest(self, vectors: Tensor) -> Tensor:
-        """Index of the nearest code for vectors ``(n, c)``, in chunks of bounded memory."""
+        """Index of the nearest code for vectors ``(n, c)``; the first one where two are as near.
+
+        The vectors are compared in chunks, so memory does not grow with ``n * num_codes``. Of the
+        squared distance ``|e|^2 - 2 v e + |v|^2`` the last term is left out: it is the same for
+        every code ``e`` of a vector ``v``.
+        """
         codes = self.on_sphere(self.codes)
         squares = codes.square().sum(1)
         rows = max(1, CHUNK // self.num_codes)
-        parts = [(squares - 2 * part.to(codes) @ codes.T).argmin(1) for part in vectors.split(rows)]
+        parts = [
+            torch.addmm(squares, part.to(codes), codes.T, alpha=-2).argmin(1)
+            for part in vectors.split(rows)
+        ]
         return torch.cat(parts) if parts else vectors.new_zeros(0, dtype=torch.int64)
 
     def look_up(self, indices: Tensor) -> Tensor:

@@ -33,11 +33,40 @@ def test_any_multiple_of_f(tokenizer, height, width):
         ((2, 3, 0, 8), r"must be multiples of 4, got 0x8"),
         ((3, 8, 8), r"must have shape \(b, 3, H, W\), got \(3, 8, 8\)"),
         ((2, 1, 8, 8), r"must have shape \(b, 3, H, W\), got \(2, 1, 8, 8\)"),
+        ((2, 4, 8, 8), r"\(2, 4, 8, 8\). .* exactly red, green and blue"),
+        ((0, 3, 8, 8), r"at least one picture, got an empty batch \(0, 3, 8, 8\)"),
     ],
 )
-def test_encode_refuses(tokenizer, shape, message):
+@pytest.mark.parametrize("call", ["encode", "forward"])
+def test_wrong_shapes_are_refused(tokenizer, call, shape, message):
     with pytest.raises(ValueError, match=message):
-        tokenizer.encode(torch.zeros(shape))
+        handed(tokenizer, call, torch.zeros(shape))
+
+
+def handed(tokenizer, call, pictures):
+    return tokenizer.encode(pictures) if call == "encode" else tokenizer(pictures, "discrete")
+
+
+@pytest.mark.parametrize("call", ["encode", "forward"])
+def test_wrong_values_are_refused(tokenizer, images, call):
+    pixels = (127.5 * (images + 1)).to(torch.uint8)
+    with pytest.raises(ValueError, match=r"floats in \[-1, 1\], got torch.uint8. Convert pixels"):
+        handed(tokenizer, call, pixels)
+    for wrong in (torch.nan, -torch.inf):
+        spoiled = images.clone()
+        spoiled[1, 2, 7, 11] = wrong
+        with pytest.raises(
+            ValueError, match=r"must be finite, got NaN or .* pictures \[1\] of the"
+        ):
+            handed(tokenizer, call, spoiled)
+
+
+def test_pictures_in_another_precision_are_read(tokenizer, images):
+    want = tokenizer.encode(images)
+    assert torch.equal(tokenizer.encode(images.double()).latents, want.latents)
+    half = tokenizer.encode(images.half())
+    assert half.latents.dtype == torch.float32
+    torch.testing.assert_close(half.latents, want.latents, atol=0.02, rtol=0.02)
 
 
 def test_latents_are_quantized_plus_residuals(tokenizer, images):
@@ -87,6 +116,7 @@ GRID = (1, 2, 3)
         (torch.zeros(GRID), None, r"must be integers \(b, h, w\), got torch.float32"),
         (torch.full(GRID, 7), None, r"must lie in 0\.\.6, got 7\.\.7\. 7 itself is the mask"),
         (torch.full(GRID, -1), None, r"must lie in 0\.\.6, got -1\.\.-1"),
+        (torch.zeros(0, 2, 3).long(), None, r"at least one code, got shape \(0, 2, 3\)"),
         (torch.full(GRID, 1), torch.zeros(1, 4, 3, 2), r"shape \(1, 4, 2, 3\) to fit the indices"),
         (torch.full(GRID, 1), torch.zeros(1, 6, 4), r"shape \(1, 4, 2, 3\) to fit .* \(1, 6, 4\)"),
     ],
@@ -108,8 +138,8 @@ def test_forward_takes_the_named_path(tokenizer, images, path):
 
 def test_alternate_path_is_one_fair_draw_a_batch(tokenizer):
     """400 draws have a standard deviation of 10; 40 is a bound of four of them."""
-    tokenizer.encoder, tokenizer.decoder = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 3, 1)
-    pictures, source = torch.randn(3, 3, 1, 1), torch.Generator().manual_seed(0)
+    tokenizer.encoder, tokenizer.decoder = nn.Conv2d(3, 4, 4, 4), nn.Conv2d(4, 3, 1)
+    pictures, source = torch.randn(3, 3, 4, 4), torch.Generator().manual_seed(0)
     taken = [tokenizer(pictures, "alternate", source).path for _ in range(400)]
     assert abs(taken.count("continuous") - 200) <= 40
     once = torch.Generator().manual_seed(0)

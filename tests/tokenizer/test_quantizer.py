@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from dcar_edu.tokenizer import quantizer as module
 from dcar_edu.tokenizer.quantizer import VectorQuantizer, code_usage, straight_through
@@ -50,6 +52,37 @@ def test_chunks_do_not_change_the_answer(monkeypatch):
         monkeypatch.setattr(module, "CHUNK", rows * K)
         assert torch.equal(quantizer(latents).indices, whole)
     assert quantizer.nearest(torch.empty(0, C)).shape == (0,)
+
+
+class LargestTensor(TorchDispatchMode):
+    """How many numbers the largest tensor holds that any operation inside gave back."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function, kinds, arguments=(), options=None):
+        result = function(*arguments, **(options or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self.numbers = max(self.numbers, tensor.numel())
+        return result
+
+
+@pytest.mark.parametrize(("vectors", "codes"), [(500, 11), (50, 300), (40, 4000)])
+def test_memory_does_not_grow_with_the_product(monkeypatch, vectors, codes):
+    """Never more than a chunk, one row of distances, or the inputs: not ``n * K``."""
+    monkeypatch.setattr(module, "CHUNK", 1000)
+    quantizer = VectorQuantizer(codes, C)
+    latents = torch.randn(vectors, C)
+    with LargestTensor() as seen:
+        found = quantizer.nearest(latents)
+    assert len(found) == vectors
+    assert seen.numbers <= max(1000, codes * C, vectors * C) < vectors * codes
+
+
+def test_a_tie_goes_to_the_first_code():
+    quantizer = VectorQuantizer(4, 2)
+    quantizer.codes.data = torch.tensor([[0.0, -1], [3, 0], [1, 0], [2, 0]])
+    assert quantizer.nearest(torch.tensor([[5.0, 0]])).tolist() == [1]
 
 
 @given(seed=st.integers(0, 2**16))

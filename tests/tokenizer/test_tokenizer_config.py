@@ -8,18 +8,24 @@ import torch
 from dcar_edu.tokenizer import HybridTokenizer, TokenizerConfig
 from dcar_edu.tokenizer.autoencoder import count_parameters
 
+FACTORS = (8, 16, 32, 64)
 
-def on_meta(name: str) -> HybridTokenizer:
+
+def on_meta(name: str, **changes) -> HybridTokenizer:
     with torch.device("meta"):
-        return HybridTokenizer(TokenizerConfig.preset(name))
+        return HybridTokenizer(TokenizerConfig.preset(name, **changes))
 
 
-def test_paper_has_exactly_the_published_size():
-    made = on_meta("paper")
-    assert count_parameters(made.encoder) == 123_172_384
-    assert count_parameters(made.decoder) == 200_184_076
+@pytest.mark.parametrize(
+    ("factor", "encoder", "decoder", "whole"),
+    [(32, 123_172_384, 200_184_076, 323_880_748), (16, 87_069_984, 128_688_396, 216_282_668)],
+)
+def test_paper_has_exactly_the_published_size(factor, encoder, decoder, whole):
+    made = on_meta("paper", downsample=factor)
+    assert count_parameters(made.encoder) == encoder
+    assert count_parameters(made.decoder) == decoder
     assert count_parameters(made.quantizer) == 524_288
-    assert count_parameters(made) == 323_880_748
+    assert count_parameters(made) == whole
 
 
 @pytest.mark.parametrize(("name", "most"), [("nano", 8_000_000), ("small", 12_000_000)])
@@ -32,6 +38,34 @@ def test_every_preset_is_deep_compression(name):
     config = TokenizerConfig.preset(name)
     assert (config.downsample, config.latent_channels) == (32, 32)
     assert TokenizerConfig.preset(name, num_codes=5) == replace(config, num_codes=5)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+@pytest.mark.parametrize("name", ["nano", "small", "paper"])
+def test_every_preset_at_every_factor(name, factor):
+    """With as many latent numbers a picture as f32 has, too."""
+    config = TokenizerConfig.preset(name, downsample=factor)
+    whole = TokenizerConfig.preset(name)
+    assert config.downsample == factor
+    shared = min(len(config.widths), 6)
+    assert config.widths[:shared] == whole.widths[:shared]
+    assert config.decoder_depths[:shared] == whole.decoder_depths[:shared]
+    assert (config.stem, config.num_codes) == (whole.stem, whole.num_codes)
+    assert config.residual_std == (whole.residual_std if factor == 32 else None)
+    equal = factor * factor // 32
+    made = on_meta(name, downsample=factor, latent_channels=equal)
+    assert made.quantizer.codes.shape == (config.num_codes, equal)
+    assert made.encoder[-1].conv.out_channels * 32**2 == 32 * factor**2
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_every_factor_encodes_and_decodes(factor):
+    torch.manual_seed(0)
+    tokenizer = HybridTokenizer(TokenizerConfig.preset("nano", downsample=factor, num_codes=5))
+    pictures = torch.rand(2, 3, 64, 128) * 2 - 1
+    encoded = tokenizer.eval().encode(pictures)
+    assert encoded.latents.shape == (2, 32, 64 // factor, 128 // factor)
+    assert tokenizer.decode(encoded.indices, encoded.residuals).shape == pictures.shape
 
 
 def test_leading_empty_stages_fold_into_the_stem(tiny):
@@ -62,3 +96,9 @@ def test_config_refuses(tiny, changes, message):
 def test_unknown_preset_names_the_known():
     with pytest.raises(ValueError, match="presets are nano, small, paper; got 'huge'"):
         TokenizerConfig.preset("huge")
+
+
+@pytest.mark.parametrize("factor", [4, 12, 128])
+def test_unknown_factors_are_refused(factor):
+    with pytest.raises(ValueError, match=f"downsample must be one of 8, 16, 32, 64, got {factor}"):
+        TokenizerConfig.preset("nano", downsample=factor)
