@@ -70,6 +70,14 @@ def endless(batches: Iterable[Item]) -> Iterator[Item]:
 
 
 @dataclasses.dataclass
+class Learner:
+    """A network that learns beside the model, such as a discriminator, and its optimizer."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+
+
+@dataclasses.dataclass
 class TrainingState:
     """All that changes while training, beside what the config says."""
 
@@ -80,6 +88,7 @@ class TrainingState:
     step: int = 0
     memory: dict[str, Tensor] = dataclasses.field(default_factory=dict)
     """Small tensors of a loop's own, such as counts of code use."""
+    rival: Learner | None = None
 
     @classmethod
     def begin(
@@ -123,8 +132,11 @@ class TrainingState:
         """Write everything as one safetensors file, whole or not at all."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
-        for number, values in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{number}.{k}": v for k, v in values.items()}
+        tensors |= {f"optimizer.{k}": v for k, v in _moments(self.optimizer).items()}
+        if self.rival:
+            tensors |= {f"rival.model.{k}": v for k, v in self.rival.model.state_dict().items()}
+            moments = _moments(self.rival.optimizer)
+            tensors |= {f"rival.optimizer.{k}": v for k, v in moments.items()}
         tensors |= {f"memory.{k}": v for k, v in self.memory.items()}
         tensors["generator"] = self.generator.get_state()
         tensors["step"] = torch.tensor(self.step)
@@ -156,12 +168,30 @@ class TrainingState:
 
         self.model.load_state_dict(part("model."))
         self.average.load_state_dict(part("average."))
-        numbers: dict[int, dict[str, Tensor]] = {}
-        for key, value in part("optimizer.").items():
-            number, name = key.split(".")
-            numbers.setdefault(int(number), {})[name] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": numbers, "param_groups": groups})
+        _fill_moments(self.optimizer, part("optimizer."))
+        if bool(self.rival) != bool(part("rival.")):
+            raise ValueError(
+                f"it was saved with{'out' if self.rival else ''} a second network, and this run "
+                f"has {'one' if self.rival else 'none'}"
+            )
+        if self.rival:
+            self.rival.model.load_state_dict(part("rival.model."))
+            _fill_moments(self.rival.optimizer, part("rival.optimizer."))
         self.memory = part("memory.")
         self.generator.set_state(tensors["generator"])
         self.step = int(tensors["step"])
+
+
+def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What an optimizer remembers, by "parameter.name"."""
+    state = optimizer.state_dict()["state"]
+    return {f"{number}.{k}": v for number, values in state.items() for k, v in values.items()}
+
+
+def _fill_moments(optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:
+    numbers: dict[int, dict[str, Tensor]] = {}
+    for key, value in moments.items():
+        number, name = key.split(".")
+        numbers.setdefault(int(number), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": numbers, "param_groups": groups})

@@ -10,6 +10,7 @@ from dcar_edu.features import EfficientNetFeatures, load_features, perceptual_di
 from dcar_edu.metrics.distribution import kid
 from dcar_edu.metrics.reconstruction import psnr, ssim
 from dcar_edu.tokenizer.hybrid import HybridTokenizer
+from dcar_edu.tokenizer.latents import images_of
 from dcar_edu.tokenizer.quantizer import code_usage
 
 
@@ -46,7 +47,7 @@ def judge_tokenizer(
     rows: dict[str, list[Tensor]] = {}
     try:
         for batch in batches:
-            images = batch if isinstance(batch, Tensor) else batch.images
+            images = images_of(batch)
             for name, values in _measure(tokenizer, images.to(tokenizer.device), features).items():
                 rows.setdefault(name, []).append(values.cpu())
     finally:

@@ -35,13 +35,22 @@ def reconstruction_loss(
         images: the originals, the same shape, in [-1, 1].
         l1: see :func:`pixel_loss`.
         l2: see :func:`pixel_loss`.
-        perceptual: a frozen module, ``perceptual(drawn, images)`` gives one distance a picture.
+        perceptual: a frozen module, ``perceptual(drawn, images)`` gives one distance a picture,
+            such as :class:`dcar_edu.features.PerceptualDistance`, or LPIPS where its weights are.
         perceptual_weight: its weight; 0 leaves it out.
 
     Returns:
         The whole loss and the pixel part alone.
+
+    Raises:
+        ValueError: a weight for a distance that is not given.
     """
     pixels = pixel_loss(drawn, images, l1, l2)
-    if perceptual is None or perceptual_weight == 0:
+    if perceptual_weight == 0:
         return pixels, pixels
+    if perceptual is None:
+        raise ValueError(
+            f"perceptual_weight={perceptual_weight} needs a module that measures the distance, got "
+            "none. Pass perceptual=PerceptualDistance(load_features()), or set the weight to 0."
+        )
     return pixels + perceptual_weight * perceptual(drawn, images).mean(), pixels

@@ -1,6 +1,7 @@
 """The plan of a training run: stages as data, and the numbers around them.
 
-Source: DC-AR (arXiv:2507.04947), three-stage adaptation; 1:4:1 from its 10/40/10 epochs.
+Source: DC-AR (arXiv:2507.04947), three-stage adaptation; 1:4:1 from its 10/40/10 epochs. It says
+"reconstruction + GAN" without weights; in which stages the discriminator takes part is ours.
 """
 
 from dataclasses import dataclass
@@ -18,18 +19,28 @@ class Stage:
     trains: tuple[str, ...] = PARTS
     starts_codes: bool = False
     """Put the codes at latents of the first batches before the stage begins."""
+    adversarial: bool = False
+    """Let a discriminator take part, if the training's ``gan_weight`` is above 0."""
 
     def __post_init__(self) -> None:
-        """Check the parts' names."""
+        """Check the parts' names, and that a discriminator has a decoder to teach."""
         if self.steps < 0 or not set(self.trains) <= set(PARTS):
             raise ValueError(
                 f"a stage trains parts out of {PARTS} for 0 or more steps, got {self.trains} and "
                 f"{self.steps}. Correct the stage '{self.name}'."
             )
+        if self.adversarial and "decoder" not in self.trains:
+            raise ValueError(
+                "an adversarial stage must train the decoder, which the discriminator teaches; "
+                f"the stage '{self.name}' trains {self.trains}. Add 'decoder'."
+            )
 
 
 def three_stages(steps: int, shares: tuple[int, ...] = (1, 4, 1)) -> tuple[Stage, ...]:
     """The paper's plan for a run of ``steps`` steps in all.
+
+    With a ``gan_weight`` the discriminator takes part from stage 2 on: in stage 1 the pictures are
+    still so far from the originals that telling them apart teaches nothing.
 
     Raises:
         ValueError: not three shares, or fewer steps than shares.
@@ -46,8 +57,8 @@ def three_stages(steps: int, shares: tuple[int, ...] = (1, 4, 1)) -> tuple[Stage
     warmup, last = (steps * share // sum(shares) for share in (shares[0], shares[2]))
     return (
         Stage("warm-up", warmup, "continuous", ("encoder", "decoder")),
-        Stage("discrete", steps - warmup - last, "discrete", starts_codes=True),
-        Stage("alternate", last, "alternate", ("decoder",)),
+        Stage("discrete", steps - warmup - last, "discrete", starts_codes=True, adversarial=True),
+        Stage("alternate", last, "alternate", ("decoder",), adversarial=True),
     )
 
 
@@ -65,10 +76,34 @@ class TokenizerTraining:
     l1: float = 1.0
     l2: float = 0.0
     perceptual_weight: float = 0.0
+    """Of the perceptual distance; 0: off. DC-AE's community configs use 0.25."""
+    gan_weight: float = 0.0
+    """Of the adversarial loss in stages marked ``adversarial``, times the adaptive weight; 0: off.
+    1d-tokenizer uses 0.1 (without the adaptive weight)."""
+    gan_learning_rate: float = 2e-4
+    """Of the discriminator, on the same schedule."""
+    gan_lecam: float = 0.0
+    """Of the LeCam regulariser of the discriminator; 1d-tokenizer uses 0.001."""
+    gan_width: int = 64
+    gan_layers: int = 3
     code_weight: float = 1.0
     revive_every: int = 0
     """Restart unused codes every so many steps of a stage that trains codes; 0: never."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the adversarial part."""
+        if self.gan_weight and not any(stage.adversarial for stage in self.stages):
+            raise ValueError(
+                f"gan_weight={self.gan_weight} needs a stage with adversarial=True, and no stage "
+                "has it. Mark one, or set gan_weight=0."
+            )
+        if min(self.gan_weight, self.gan_lecam) < 0 or self.gan_width % 8 or self.gan_layers < 1:
+            raise ValueError(
+                "gan_weight and gan_lecam must be 0 or more, gan_width a multiple of 8 and "
+                f"gan_layers at least 1, got {self.gan_weight}, {self.gan_lecam}, "
+                f"{self.gan_width} and {self.gan_layers}."
+            )
 
     @property
     def steps(self) -> int:

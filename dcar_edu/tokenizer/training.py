@@ -9,7 +9,7 @@ Source: DC-AR (arXiv:2507.04947), three-stage adaptation; 1:4:1 from its 10/40/1
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any, Literal
 
@@ -18,9 +18,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from dcar_edu.state import TrainingState, endless, warmed_cosine
+from dcar_edu.tokenizer.adversary import Contest, begin_discriminator, fool, learn_difference
 from dcar_edu.tokenizer.hybrid import PARTS, HybridTokenizer, Reconstruction
+from dcar_edu.tokenizer.latents import LatentStatistics, images_of, measure_latents
 from dcar_edu.tokenizer.losses import reconstruction_loss
-from dcar_edu.tokenizer.quantizer import code_usage
 from dcar_edu.tokenizer.stages import Stage, TokenizerTraining, three_stages
 
 __all__ = [
@@ -54,6 +55,12 @@ class TokenizerStep:
     """Root mean square of one residual element."""
     gradient_norm: float
     learning_rate: float
+    gan_loss: float = 0.0
+    """Minus the discriminator's mean score of the drawings; 0 where none takes part."""
+    gan_weight: float = 0.0
+    """The adaptive weight."""
+    discriminator_loss: float = 0.0
+    """Its hinge loss: 1 at the start, 0 when it wins."""
 
 
 def freeze(tokenizer: HybridTokenizer, trains: tuple[str, ...]) -> None:
@@ -66,7 +73,7 @@ def freeze(tokenizer: HybridTokenizer, trains: tuple[str, ...]) -> None:
 
 def begin(tokenizer: HybridTokenizer, config: TokenizerTraining) -> TrainingState:
     """A fresh state for :func:`train_tokenizer`; save and load it to survive a stop."""
-    return TrainingState.begin(
+    state = TrainingState.begin(
         tokenizer,
         learning_rate=config.learning_rate,
         betas=config.betas,
@@ -74,6 +81,9 @@ def begin(tokenizer: HybridTokenizer, config: TokenizerTraining) -> TrainingStat
         ema_decay=config.ema_decay,
         seed=config.seed,
     )
+    if config.gan_weight:
+        state.rival = begin_discriminator(config, tokenizer.device)
+    return state
 
 
 def train_tokenizer(
@@ -95,80 +105,49 @@ def train_tokenizer(
         config: stages and numbers.
         state: from :func:`begin`, to go on with a run; draw data from ``state.generator`` too and
             the run goes on exactly.
-        perceptual: see :func:`dcar_edu.tokenizer.losses.reconstruction_loss`.
+        perceptual: see :func:`dcar_edu.tokenizer.losses.reconstruction_loss`; on the same device.
 
     Raises:
-        ValueError: the batches end too soon, or the loss is no longer a number.
+        ValueError: the batches end too soon, the loss is no longer a number, or ``state`` was
+            begun without the discriminator that ``config`` asks for.
 
     Source:
         DC-AR, three-stage training. Optimizer, EMA and learning rate: ours, not stated.
     """
     state = state or begin(tokenizer, config)
+    if config.gan_weight and not state.rival:
+        raise ValueError(
+            f"gan_weight={config.gan_weight} needs a discriminator, and the state has none. "
+            "Begin the state with the same config."
+        )
     supply = endless(batches)
     while state.step < config.steps:
         stage, within = config.stage_at(state.step)
         if within == 0 or not state.memory:
             _enter(tokenizer, stage, within, supply, state)
         freeze(tokenizer, stage.trains)
-        images = _images(next(supply)).to(tokenizer.device)
+        images = images_of(next(supply)).to(tokenizer.device)
         drawn = tokenizer(images, stage.path, state.generator)
         loss, pixels = _losses(drawn, images, stage, config, perceptual)
-        if not torch.isfinite(loss):
-            raise ValueError(
-                f"the loss is {loss.item()} at step {state.step} ({stage.name}). "
-                "Lower learning_rate, or train in float32."
-            )
+        rival = state.rival if stage.adversarial and config.gan_weight else None
+        contest = Contest()
+        if rival:
+            pull, contest = fool(rival.model, drawn.images, loss, _last_layer(tokenizer))
+            loss = loss + config.gan_weight * pull
+        _check_finite(loss, state.step, stage)
         loss.backward()
-        rate = config.learning_rate * warmed_cosine(state.step, config.steps, config.warmup_steps)
-        norm = state.apply_gradients(rate, config.clip)
+        share = warmed_cosine(state.step, config.steps, config.warmup_steps)
+        norm = state.apply_gradients(config.learning_rate * share, config.clip)
+        if rival:
+            rate = config.gan_learning_rate * share
+            lost = learn_difference(rival, images, drawn.images, rate, config.gan_lecam)
+            contest = replace(contest, discriminator_loss=lost)
         if "quantizer" in stage.trains:
             _count_and_revive(tokenizer, drawn, within, config.revive_every, state)
-        yield _record(state.step, stage, drawn, loss, pixels, norm, rate)
+        yield _record(state, stage, drawn, loss, pixels, norm, contest)
     state.use_average()
     freeze(tokenizer, PARTS)
     tokenizer.eval()
-
-
-@dataclass(frozen=True)
-class LatentStatistics:
-    """What the generator needs to know of a finished latent space."""
-
-    residual_std: float
-    """Root mean square of one residual element: the scale of the diffusion head."""
-    code_cosine: float
-    """Mean cosine between a latent and its code."""
-    usage: float
-    """Share of the codebook in use."""
-    perplexity: float
-    """exp(entropy) of the codes in use."""
-
-
-def measure_latents(tokenizer: HybridTokenizer, batches: Iterable[Any]) -> LatentStatistics:
-    """Measure residuals and code use over some batches, and note them in the tokenizer's config.
-
-    Call it after the discrete stage or later: the encoder no longer changes then.
-
-    Source:
-        DC-AR's released code divides residuals by 0.107, the same statistic of its tokenizer.
-    """
-    encoded = [tokenizer.encode(_images(batch)) for batch in batches]
-    residuals = torch.cat([e.residuals for e in encoded])
-    latents, codes = (torch.cat([getattr(e, n) for e in encoded]) for n in ("latents", "quantized"))
-    used = code_usage(torch.cat([e.indices for e in encoded]), tokenizer.config.num_codes)
-    found = LatentStatistics(
-        residual_std=round(residuals.square().mean().sqrt().item(), 6),
-        code_cosine=round(torch.cosine_similarity(latents, codes, dim=1).mean().item(), 6),
-        usage=used.usage,
-        perplexity=used.perplexity,
-    )
-    tokenizer.config = replace(
-        tokenizer.config, residual_std=found.residual_std, code_cosine=found.code_cosine
-    )
-    return found
-
-
-def _images(batch: Any) -> Tensor:
-    return batch if isinstance(batch, Tensor) else batch.images
 
 
 def _losses(
@@ -192,6 +171,19 @@ def _losses(
     return loss, pixels
 
 
+def _last_layer(tokenizer: HybridTokenizer) -> Tensor:
+    """The weight that makes pixels: where both losses are compared."""
+    return [p for p in tokenizer.decoder.parameters() if p.ndim == 4][-1]
+
+
+def _check_finite(loss: Tensor, step: int, stage: Stage) -> None:
+    if not torch.isfinite(loss):
+        raise ValueError(
+            f"the loss is {loss.item()} at step {step} ({stage.name}). "
+            "Lower learning_rate, or train in float32."
+        )
+
+
 def _enter(
     tokenizer: HybridTokenizer,
     stage: Stage,
@@ -208,7 +200,7 @@ def _enter(
             with torch.no_grad():
                 latents: list[Tensor] = []
                 while sum(len(part) for part in latents) < 4 * len(codes):
-                    images = torch.cat([_images(b) for b in islice(supply, 4)])
+                    images = torch.cat([images_of(b) for b in islice(supply, 4)])
                     features = tokenizer.encoder(images.to(tokenizer.device))
                     latents.append(rearrange(features, "b c h w -> (b h w) c"))
             everyone = torch.arange(len(codes), device=codes.device)
@@ -248,19 +240,19 @@ def _count_and_revive(
 
 @torch.no_grad()
 def _record(
-    number: int,
+    state: TrainingState,
     stage: Stage,
     drawn: Reconstruction,
     loss: Tensor,
     pixels: Tensor,
     norm: float,
-    rate: float,
+    contest: Contest,
 ) -> TokenizerStep:
     middle = drawn.middle
     codes = middle.quantized
     cosine = torch.cosine_similarity(middle.latents, codes, dim=1).mean()
     return TokenizerStep(
-        number=number,
+        number=state.step,
         stage=stage.name,
         path=drawn.path,
         loss=loss.item(),
@@ -270,5 +262,6 @@ def _record(
         cosine=cosine.item(),
         residual_std=(middle.latents - codes).square().mean().sqrt().item(),
         gradient_norm=norm,
-        learning_rate=rate,
+        learning_rate=state.optimizer.param_groups[0]["lr"],
+        **asdict(contest),
     )
