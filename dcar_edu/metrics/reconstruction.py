@@ -43,7 +43,7 @@ def ssim(images: Tensor, originals: Tensor) -> Tensor:
         ValueError: shapes differ, a side is too short, or torchmetrics is not installed.
 
     Source:
-        SSIM (Wang et al. 2004), by torchmetrics with its defaults.
+        SSIM (Wang et al. 2004) on values in [0, 1], by torchmetrics with its defaults.
     """
     _check("ssim", images, originals)
     if min(images.shape[2:]) < 11:
@@ -58,9 +58,9 @@ def ssim(images: Tensor, originals: Tensor) -> Tensor:
         )
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    found = structural_similarity_index_measure(
-        images.float(), originals.float(), data_range=2.0, reduction="none"
-    )
+    # SSIM compares brightness, so black must be 0: in [-1, 1] it would be as bright as white.
+    a, b = ((batch.float() + 1) / 2 for batch in (images, originals))
+    found = structural_similarity_index_measure(a, b, data_range=1.0, reduction="none")
     assert isinstance(found, Tensor)
     return found.reshape(len(images))
 
