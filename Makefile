@@ -21,8 +21,9 @@ READY := .venv/.installed
 # One thread a worker: two workers on two cores. MPLBACKEND stays unset, or notebooks lose figures.
 QUIET := PYTHONHASHSEED=0 TQDM_DISABLE=1 HF_HUB_OFFLINE=1 CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 \
 	DCAR_BUDGET=smoke DCAR_HOME="$(CURDIR)/build/home"
-PYTEST := $(QUIET) $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
-NBVAL := -p no:cacheprovider -o addopts= -o filterwarnings=default --timeout 600 --ignore=lessons/src \
+PYTEST := $(QUIET) $(BIN)/python -m pytest -n $(WORKERS)
+# The cells of a notebook stay together and in order: one worker runs them.
+NBVAL := --dist loadscope -p no:cacheprovider -o addopts= -o filterwarnings=default --timeout 600 --ignore=lessons/src \
 	--nbval-lax --nbval-current-env --nbval-cell-timeout 180 --nbval-kernel-startup-timeout 120 \
 	--nbval-sanitize-with tests/nbval_sanitize.cfg
 
@@ -52,10 +53,11 @@ course: $(READY)  ## execute the course in order and write build/course/<budget>
 	DCAR_HOME="$(CURDIR)/build/home" $(BIN)/dcar course run --budget $(BUDGET) \
 		--lessons "$(LESSONS)" --view $(VIEW) $(if $(FRESH),--fresh)
 
-test: lint check-sync test-unit test-lessons test-solutions  ## everything that must hold before a commit
+test: lint check-sync test-unit  ## everything that must hold before a commit
+	@$(MAKE) --no-print-directory -j2 --output-sync=target WORKERS=1 test-lessons test-solutions
 
 test-unit: $(READY)  ## unit tests, planted wrong answers, notebook lint, house rules
-	$(PYTEST)
+	$(PYTEST) --dist worksteal
 
 test-lessons: $(READY)  ## run the student notebooks as they are, unfilled
 	$(PYTEST) $(NBVAL) lessons

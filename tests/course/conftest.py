@@ -1,8 +1,11 @@
 """A small made-up lesson in a made-up repository, for the builder, the runner and the grader."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+
+from dcar_edu.course.builder import build
 
 LESSON = '''\
 # %% [markdown] tags=["header"]
@@ -131,13 +134,32 @@ def source() -> str:
     return LESSON
 
 
+def _repository(root: Path) -> Path:
+    """A repository with that one lesson, not built yet."""
+    for folder in ("lessons", "solutions"):
+        package = root / folder / "dcar_edu"  # found first: importing torch takes seconds
+        package.mkdir(parents=True)
+        (package / "__init__.py").touch()
+    (root / "lessons" / "src").mkdir()
+    (root / "lessons" / "src" / "00_small_numbers.py").write_text(LESSON, encoding="utf-8")
+    return root
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A repository with that one lesson, not built yet."""
-    for folder in ("lessons", "solutions"):
-        package = tmp_path / folder / "dcar_edu"  # found first: importing torch takes seconds
-        package.mkdir(parents=True)
-        (package / "__init__.py").touch()
-    (tmp_path / "lessons" / "src").mkdir()
-    (tmp_path / "lessons" / "src" / "00_small_numbers.py").write_text(LESSON, encoding="utf-8")
+    return _repository(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def _executed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = _repository(tmp_path_factory.mktemp("executed"))
+    assert build(root=root, execute="00", budget="smoke") == 0
+    return root
+
+
+@pytest.fixture
+def executed(_executed: Path, tmp_path: Path) -> Path:
+    """The same repository, built and executed at smoke; starting a kernel takes seconds."""
+    shutil.copytree(_executed, tmp_path, dirs_exist_ok=True)
     return tmp_path

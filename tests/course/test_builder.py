@@ -27,12 +27,6 @@ def change(root: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new), encoding="utf-8")
 
 
-@pytest.fixture
-def executed(root: Path) -> Path:
-    assert build(root=root, execute="00", budget="smoke") == 0
-    return root
-
-
 def test_student_view_has_a_place_to_fill_in_and_the_solution_has_no_markers(root: Path):
     assert build(root=root) == 0
     student, solution = code(root / "lessons" / NAME), code(root / "solutions" / NAME)
@@ -137,6 +131,7 @@ def test_an_execution_that_fails_leaves_the_file_and_names_the_cell(
 def test_a_solution_too_large_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch):
     build(root=root)
     monkeypatch.setattr("dcar_edu.course.execute.MAX_BYTES", 4_000)
+    monkeypatch.setattr("nbclient.NotebookClient.execute", lambda client: client.nb)
     with pytest.raises(ValueError, match="MB even with 256-colour pictures"):
         execute_solution(root / "solutions" / NAME, root, "smoke")
 

@@ -88,40 +88,22 @@ def test_good_code_passes(root: Path, source: str):
     assert problems(root, source.replace("total = 1 + 2", fine)) == ""
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The made-up lesson, built and executed once."""
-    root = tmp_path_factory.mktemp("course")
-    folder = root / "lessons" / "src"
-    folder.mkdir(parents=True)
-    conftest = (Path(__file__).parent / "conftest.py").read_text(encoding="utf-8")
-    names: dict = {}
-    exec(compile(conftest, "conftest", "exec"), names)
-    (folder / "00_small_numbers.py").write_text(names["LESSON"], encoding="utf-8")
-    assert build(root=root, execute="00", budget="smoke") == 0
-    return root
-
-
-def edited(built: Path, view: str, change) -> str:
-    """Problems of a built notebook after ``change(notebook)``; the file is put back."""
-    path = built / view / NAME
-    before = path.read_bytes()
-    notebook = json.loads(before)
+def edited(executed: Path, view: str, change) -> str:
+    """Problems of a built notebook after ``change(notebook)``."""
+    path = executed / view / NAME
+    notebook = json.loads(path.read_bytes())
     change(notebook)
     path.write_text(json.dumps(notebook), encoding="utf-8")
-    try:
-        return "\n".join(notebook_problems(path, executed=view == "solutions"))
-    finally:
-        path.write_bytes(before)
+    return "\n".join(notebook_problems(path, executed=view == "solutions"))
 
 
 def cell_of(notebook: dict, tag: str) -> dict:
     return next(c for c in notebook["cells"] if tag in c["metadata"].get("tags", []))
 
 
-def test_freshly_built_notebooks_have_no_problem(built: Path):
-    assert edited(built, "lessons", lambda notebook: None) == ""
-    assert edited(built, "solutions", lambda notebook: None) == ""
+def test_freshly_built_notebooks_have_no_problem(executed: Path):
+    assert edited(executed, "lessons", lambda notebook: None) == ""
+    assert edited(executed, "solutions", lambda notebook: None) == ""
 
 
 LESSON_EDITS = [
@@ -140,8 +122,8 @@ LESSON_EDITS = [
 
 
 @pytest.mark.parametrize(("change", "said"), LESSON_EDITS)
-def test_a_bad_lesson_notebook_is_seen(built: Path, change, said: str):
-    assert said in edited(built, "lessons", change)
+def test_a_bad_lesson_notebook_is_seen(executed: Path, change, said: str):
+    assert said in edited(executed, "lessons", change)
 
 
 def stream(text: str) -> dict:
@@ -179,8 +161,8 @@ SOLUTION_EDITS = [
 
 
 @pytest.mark.parametrize(("change", "said"), SOLUTION_EDITS)
-def test_a_bad_solution_is_seen(built: Path, change, said: str):
-    assert said in edited(built, "solutions", change)
+def test_a_bad_solution_is_seen(executed: Path, change, said: str):
+    assert said in edited(executed, "solutions", change)
 
 
 def test_a_notebook_that_is_not_there(tmp_path: Path):
