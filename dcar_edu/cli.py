@@ -64,6 +64,14 @@ def bench_data(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def bench_vq(arguments: argparse.Namespace) -> int:
+    """Time the search for the nearest code against torch.cdist and a peer."""
+    from dcar_edu.bench.vq import report
+
+    print(report(repeats=arguments.repeats, threads=arguments.threads))
+    return 0
+
+
 def experiment(arguments: argparse.Namespace) -> int:
     """Run the arms of a comparison and add their lines to lessons/results."""
     from dcar_edu.course.experiments import experiment as run
@@ -152,6 +160,10 @@ def _parser() -> argparse.ArgumentParser:
     command = _add(bench, "data", bench_data)
     command.add_argument("--resolution", type=int, default=128)
     command.add_argument("--seconds", type=float, default=3.0)
+
+    command = _add(bench, "vq", bench_vq)
+    command.add_argument("--repeats", type=int, default=3, help="timed runs of each side")
+    command.add_argument("--threads", type=int, help="CPU threads, as they are if left out")
 
     _add_course(_group(commands, "course", "build, run and grade the lessons"))
     return parser

@@ -187,3 +187,17 @@ def test_bench_data(monkeypatch, capsys):
     images, resolution = capsys.readouterr().out.splitlines()
     assert images.split() == ["images", "a", "second", "1,234.6"]
     assert resolution.split() == ["resolution", "64"]
+
+
+def test_bench_vq(monkeypatch, capsys):
+    asked = []
+
+    def report(**options):
+        asked.append(options)
+        return "speed 2.00x"
+
+    put(monkeypatch, "dcar_edu.bench.vq", report=report)
+    assert cli.main(["bench", "vq"]) == 0
+    assert cli.main(["bench", "vq", "--repeats", "5", "--threads", "1"]) == 0
+    assert asked == [{"repeats": 3, "threads": None}, {"repeats": 5, "threads": 1}]
+    assert capsys.readouterr().out == "speed 2.00x\n" * 2
