@@ -53,6 +53,56 @@ TABLE: tuple[Budget, ...] = (
     Budget("01", "smoke", 0.5, 2, 60, {"pictures": 16, "repeats": 2, "most_tokens": 256}),
     Budget("01", "cpu", 3, 2, 180, {"pictures": 128, "repeats": 5, "most_tokens": 4096}),
     Budget("01", "gpu", 2, 3, 180, {"pictures": 256, "repeats": 10, "most_tokens": 4096}),
+    Budget(
+        *("02", "smoke", 0.5, 2, 60),
+        {"concepts": 4, "steps": 4, "pictures": 8, "repeats": 2, "most_places": 256},
+    ),
+    Budget(
+        *("02", "cpu", 3, 2, 300),
+        {"concepts": 128, "steps": 250, "pictures": 64, "repeats": 5, "most_places": 4096},
+    ),
+    Budget(
+        *("02", "gpu", 2, 3, 300),
+        {"concepts": 128, "steps": 1200, "pictures": 96, "repeats": 10, "most_places": 4096},
+    ),
+    Budget(
+        *("03", "smoke", 0.5, 2, 60),
+        {"concepts": 12, "steps": 20, "batch": 8, "pictures": 16},
+    ),
+    Budget(
+        *("03", "cpu", 3, 2, 300),
+        {"concepts": 128, "steps": 500, "batch": 16, "pictures": 96},
+    ),
+    Budget(
+        *("03", "gpu", 1, 3, 300),
+        {"concepts": 128, "steps": 2000, "batch": 16, "pictures": 256},
+    ),
+    Budget(
+        "04",
+        "smoke",
+        0.5,
+        2,
+        120,
+        {"steps": 18, "every": 3, "batch": 4, "concepts": 16, "pictures": 8},
+    ),
+    Budget(
+        "04",
+        "cpu",
+        4,
+        2,
+        900,
+        {"steps": 1500, "every": 50, "batch": 16, "concepts": 512, "pictures": 64},
+        {"psnr_discrete": (16.5, 22), "psnr_hybrid": (16.8, 23)},
+    ),
+    Budget(
+        "04",
+        "gpu",
+        8,
+        4,
+        900,
+        {"steps": 12000, "every": 500, "batch": 64, "concepts": 1000, "pictures": 256},
+        {"psnr_discrete": (17, 25), "psnr_hybrid": (17.5, 27)},
+    ),
 )
 
 
