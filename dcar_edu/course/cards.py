@@ -110,7 +110,8 @@ what it has seen.
 
 ## What it learnt
 - Tokenizer: all four styles, twelve backgrounds and two sizes of the emoji in `data/emoji` (split
-  `train`), mirrored half of the time.
+  `train`), mirrored half of the time; {known} of the {tokenizer_batch} pictures of a step are ones
+  that the generator learns.
 - Generator: {learnt} concepts in the style {styles}, normal size, on {backgrounds}: {prompts}
   pictures with captions such as "a 3D emoji of a wolf on a pale blue background".
   `metrics.json` lists the concepts.
@@ -159,6 +160,7 @@ def card(name: str, recipe: Recipe, found: dict[str, Any]) -> str:
         backgrounds=" and ".join(recipe.backgrounds),
         pictures=PICTURES,
         usage=round(100 * found["code_usage"]),
+        known=round(recipe.learnt_share * recipe.tokenizer_batch),
         stages=", ".join(f"{stage.name} {stage.steps}" for stage in tokenizer.stages),
         l2=tokenizer.l2,
         tokenizer_steps=tokenizer.steps,
