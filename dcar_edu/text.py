@@ -3,10 +3,11 @@
 A prompt becomes a row of states, one a word piece. Nothing here is trained.
 """
 
+import contextlib
 import importlib.util
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,8 +116,9 @@ def load_text_encoder(name: str = "minilm", *, length: int = 64) -> TextEncoder:
     from transformers import AutoTokenizer
 
     try:
-        pieces = AutoTokenizer.from_pretrained(where, local_files_only=offline)
-        model = _model(where, offline)
+        with _without_bar() if offline else contextlib.nullcontext():
+            pieces = AutoTokenizer.from_pretrained(where, local_files_only=offline)
+            model = _model(where, offline)
     except Exception as error:
         raise ValueError(
             f"cannot load the text encoder '{name}' from '{where}': {error}. Offline, run "
@@ -133,6 +135,20 @@ def _find(name: str) -> tuple[str, bool]:
             return str(Path(package.origin).parent / "model"), True
         return MINILM_ON_HUB, bool(os.environ.get("HF_HUB_OFFLINE"))
     return name, Path(name).is_dir()
+
+
+@contextlib.contextmanager
+def _without_bar() -> Iterator[None]:
+    """No progress bar while weights are read from this machine: that takes under a second."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _model(where: str, offline: bool) -> nn.Module:

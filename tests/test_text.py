@@ -32,6 +32,26 @@ def test_shapes_and_mask(minilm):
 
 
 @needs_minilm
+def test_no_progress_bar_for_weights_on_this_machine(monkeypatch):
+    from transformers.utils import logging
+
+    seen, load = [], text._model
+
+    def model(where, offline):
+        seen.append(logging.is_progress_bar_enabled())
+        return load(where, offline)
+
+    monkeypatch.setattr(text, "_model", model)
+    before = logging.is_progress_bar_enabled()
+    logging.enable_progress_bar()
+    load_text_encoder("minilm")
+    assert seen == [False]
+    assert logging.is_progress_bar_enabled()
+    if not before:
+        logging.disable_progress_bar()
+
+
+@needs_minilm
 def test_the_weights_are_the_trained_ones(minilm):
     words = minilm(["a cat", "a kitten", "a diesel engine"])
     weights = words.mask[..., None].float()
