@@ -109,18 +109,21 @@ class VectorQuantizer(nn.Module):
     def nearest(self, vectors: Tensor) -> Tensor:
         """Index of the nearest code for vectors ``(n, c)``; the first one where two are as near.
 
-        The vectors are compared in chunks, so memory does not grow with ``n * num_codes``. Of the
-        squared distance ``|e|^2 - 2 v e + |v|^2`` the last term is left out: it is the same for
-        every code ``e`` of a vector ``v``.
+        The vectors are compared in chunks that share one buffer, so memory does not grow with
+        ``n * num_codes``. Of the squared distance ``|e|^2 - 2 v e + |v|^2`` the last term is left
+        out: it is the same for every code ``e`` of a vector ``v``.
         """
         codes = self.on_sphere(self.codes)
         squares = codes.square().sum(1)
-        rows = max(1, CHUNK // self.num_codes)
-        parts = [
-            torch.addmm(squares, part.to(codes), codes.T, alpha=-2).argmin(1)
-            for part in vectors.split(rows)
-        ]
-        return torch.cat(parts) if parts else vectors.new_zeros(0, dtype=torch.int64)
+        rows = min(max(1, CHUNK // self.num_codes), len(vectors))
+        distances = codes.new_empty(rows, self.num_codes)
+        found = torch.empty(len(vectors), dtype=torch.int64, device=codes.device)
+        for start in range(0, len(vectors), max(1, rows)):
+            part = vectors[start : start + rows].to(codes)
+            chunk = distances[: len(part)]
+            torch.addmm(squares, part, codes.T, alpha=-2, out=chunk)
+            torch.argmin(chunk, 1, out=found[start : start + rows])
+        return found
 
     def look_up(self, indices: Tensor) -> Tensor:
         """The codes ``(b, c, h, w)`` of indices ``(b, h, w)``."""
