@@ -83,9 +83,9 @@ class EfficientNetFeatures(nn.Module):
 class PerceptualDistance(nn.Module):
     """How different two pictures look: :func:`perceptual_distance` of their taps.
 
-    Anything called the same way can stand in for it as ``perceptual=`` in training, for example
-    ``torchmetrics.functional.image.learned_perceptual_image_patch_similarity`` with
-    ``reduction="none"`` where LPIPS's own weights can be downloaded.
+    Anything called the same way can stand in for it as ``perceptual=`` in training. LPIPS itself,
+    where its weights can be downloaded, is
+    ``torchmetrics.image.lpip.LearnedPerceptualImagePatchSimilarity("vgg").net``.
 
     Args:
         features: from :func:`load_features`.
