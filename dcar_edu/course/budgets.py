@@ -79,17 +79,29 @@ TABLE: tuple[Budget, ...] = (
     ),
     Budget(
         *("04", "smoke", 0.5, 2, 120),
-        {"steps": 18, "every": 3, "batch": 4, "concepts": 16, "pictures": 8},
+        {"steps": 18, "every": 3, "batch": 8, "concepts": 16, "pictures": 8},
     ),
     Budget(
         *("04", "cpu", 4, 2, 900),
         {"steps": 1500, "every": 50, "batch": 16, "concepts": 512, "pictures": 64},
-        {"psnr_discrete": (16.5, 22), "psnr_hybrid": (16.8, 23)},
+        {"psnr_discrete": (12, 20), "psnr_hybrid": (12.5, 21)},
     ),
     Budget(
         *("04", "gpu", 8, 4, 900),
         {"steps": 12000, "every": 500, "batch": 64, "concepts": 1000, "pictures": 256},
-        {"psnr_discrete": (17, 25), "psnr_hybrid": (17.5, 27)},
+        {"psnr_discrete": (13, 24), "psnr_hybrid": (13.5, 26)},
+    ),
+    Budget(
+        *("05", "smoke", 0.5, 2, 120),
+        {"pictures": 32, "patch_steps": 6, "repeats": 3},
+    ),
+    Budget(
+        *("05", "cpu", 7, 2, 900),
+        {"pictures": 256, "patch_steps": 80, "repeats": 20},
+    ),
+    Budget(
+        *("05", "gpu", 6, 4, 900),
+        {"pictures": 512, "patch_steps": 200, "repeats": 20},
     ),
 )
 

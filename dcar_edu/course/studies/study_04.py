@@ -24,11 +24,13 @@ from dcar_edu.tokenizer.training import (
 
 SIDE = 64
 """Height and width of the pictures: 4 x 4 tokens at f16."""
+LOOK: dict[str, tuple[str, ...]] = {"backgrounds": ("white", "pale blue"), "sizes": ("normal",)}
+"""Few grounds: with all twelve, a small codebook would be spent on them."""
 LEARNING_RATE, WARMUP = 2e-3, 20
 
 
 def small_tokenizer(seed: int = 0) -> HybridTokenizer:
-    """A tokenizer of 0.6 million numbers for 64 px pictures: f16, 64 codes of 16 numbers."""
+    """A tokenizer of 0.6 million numbers for 64 px pictures: f16, 128 codes of 16 numbers."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return HybridTokenizer(
@@ -39,7 +41,7 @@ def small_tokenizer(seed: int = 0) -> HybridTokenizer:
                 blocks=("res",) * 5,
                 decoder_norms=("layer",) * 5,
                 decoder_activations=("silu",) * 5,
-                num_codes=64,
+                num_codes=128,
                 latent_channels=16,
                 expansion=2,
             )
@@ -80,7 +82,7 @@ def train(
         stages=stages, learning_rate=LEARNING_RATE, warmup_steps=WARMUP, seed=seed
     )
     state = begin(tokenizer, config)
-    data = CaptionedEmoji("train", SIDE, concepts=plan.concepts)
+    data = CaptionedEmoji("train", SIDE, concepts=plan.concepts, **LOOK)
 
     def batches() -> Iterator[Tensor]:
         while True:
@@ -97,7 +99,7 @@ def _stages(arm: str, seed: int, budget: str) -> dict[str, float]:
     *settle, last = three_stages(plan.steps)
     if arm == "unfrozen":
         last = replace(last, trains=("encoder", "decoder"))
-    unseen = CaptionedEmoji("held_out_concepts", SIDE, concepts=plan.pictures)
+    unseen = CaptionedEmoji("held_out_concepts", SIDE, concepts=plan.pictures, **LOOK)
     pictures = unseen.batch(plan.pictures, generator=torch.Generator().manual_seed(0)).images
     found: dict[str, float] = {}
     meant, done = None, 0
