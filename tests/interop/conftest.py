@@ -92,7 +92,7 @@ class Stored:
     def bound(self) -> torch.Tensor:
         size = self.reference.double().abs()
         if self.reference.dtype == torch.float64:
-            return 1e-10 * size.clamp(min=1)
+            return 1e-10 * torch.where(size > 100, size, 1.0)
         floor = max(10 * self.case.floors.get(self.key, 2e-6), 1e-6)
         return torch.where(size > 100, (1e-5 * size).clamp(min=floor), floor)
 
@@ -118,6 +118,11 @@ def pytest_generate_tests(metafunc):
                     name = f"{case.name}-{key}-{str(dtype)[6:]}"
                     found.append(pytest.param(Stored(case, key, match, dtype), id=name))
     metafunc.parametrize("stored", found)
+
+
+@pytest.fixture
+def cases() -> tuple[Case, ...]:
+    return all_cases()
 
 
 def stored_frequencies(case: Case) -> torch.Tensor | None:
