@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from dcar_edu import __version__
 from dcar_edu.checkpoint import write_atomically
@@ -168,13 +169,16 @@ def clean_outputs(notebook: dict[str, Any]) -> None:
 
 
 def _fitted(notebook: dict[str, Any], name: str) -> bytes:
-    """The notebook's bytes, with 256-colour pictures when it would be too large."""
+    """The notebook's bytes; too large, its pictures get 256 colours, those of few colours first."""
+    outputs = (output for cell in notebook["cells"] for output in cell.get("outputs", []))
+    pictures = [output["data"] for output in outputs if "image/png" in output.get("data", {})]
     data = to_bytes(notebook)
-    if len(data) > MAX_BYTES:
-        for cell in notebook["cells"]:
-            for output in cell.get("outputs", []):
-                if "image/png" in output.get("data", {}):
-                    output["data"]["image/png"] = _smaller(joined(output["data"]["image/png"]))
+    for picture in sorted(pictures, key=_colours):
+        if len(data) <= MAX_BYTES:
+            break
+        buffer = io.BytesIO()
+        _opened(picture).quantize(256).save(buffer, format="png", optimize=True)
+        picture["image/png"] = base64.b64encode(buffer.getvalue()).decode("ascii") + "\n"
         data = to_bytes(notebook)
     if len(data) > MAX_BYTES:
         raise ValueError(
@@ -184,10 +188,11 @@ def _fitted(notebook: dict[str, Any], name: str) -> bytes:
     return data
 
 
-def _smaller(encoded: str) -> str:
-    from PIL import Image
+def _opened(picture: dict[str, Any]) -> Image.Image:
+    encoded = re.sub(r"\s", "", joined(picture["image/png"]))
+    return Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
 
-    picture = Image.open(io.BytesIO(base64.b64decode(re.sub(r"\s", "", encoded))))
-    buffer = io.BytesIO()
-    picture.convert("RGB").quantize(256).save(buffer, format="png", optimize=True)
-    return base64.b64encode(buffer.getvalue()).decode("ascii") + "\n"
+
+def _colours(picture: dict[str, Any]) -> int:
+    opened = _opened(picture)
+    return len(opened.getcolors(opened.width * opened.height) or ())

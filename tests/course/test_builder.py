@@ -1,12 +1,22 @@
 """The builder: one source, two notebooks, the same bytes every time."""
 
+import base64
+import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from dcar_edu.course.builder import build
-from dcar_edu.course.execute import clean_outputs, commit, execute_solution
+from dcar_edu.course.execute import (
+    _fitted,
+    clean_outputs,
+    commit,
+    execute_solution,
+    to_bytes,
+)
 from dcar_edu.course.source import choose, count_words, read_lessons, student_text
 
 NAME = "00_small_numbers.ipynb"
@@ -134,6 +144,33 @@ def test_a_solution_too_large_is_refused(root: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("nbclient.NotebookClient.execute", lambda client: client.nb)
     with pytest.raises(ValueError, match="MB even with 256-colour pictures"):
         execute_solution(root / "solutions" / NAME, root, "smoke")
+
+
+def png(colours: int) -> str:
+    generator = np.random.default_rng(colours)
+    flat = generator.integers(0, 256, (colours, 3), dtype=np.uint8)
+    pixels = flat[generator.integers(0, colours, (60, 80))]
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="png")
+    return base64.b64encode(buffer.getvalue()).decode() + "\n"
+
+
+def test_only_as_many_pictures_as_needed_lose_colours_the_plainest_first(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    rich, plain = png(4000), png(300)
+    cells = [{"outputs": [{"data": {"image/png": one}}]} for one in (rich, plain)]
+    notebook = {"cells": cells, "metadata": {}}
+    whole = to_bytes(notebook)
+    monkeypatch.setattr("dcar_edu.course.execute.MAX_BYTES", len(whole))
+    assert _fitted(notebook, "a.ipynb") == whole
+    monkeypatch.setattr("dcar_edu.course.execute.MAX_BYTES", len(whole) - 1)
+    fitted = json.loads(_fitted(notebook, "a.ipynb"))
+    stored = [cell["outputs"][0]["data"]["image/png"] for cell in fitted["cells"]]
+    assert stored[0] == rich
+    assert len(stored[1]) < len(plain)
+    reduced = Image.open(io.BytesIO(base64.b64decode(stored[1]))).convert("RGB")
+    assert len(reduced.getcolors(80 * 60)) <= 256
 
 
 def test_widgets_timings_and_empty_outputs_are_dropped():
