@@ -105,7 +105,7 @@ def adaptive_weight(loss: Tensor, gan_loss: Tensor, last_layer: Tensor) -> Tenso
         torch.autograd.grad(value, last_layer, retain_graph=True)[0].norm()
         for value in (loss, gan_loss)
     )
-    return (pull / (gan_pull + 1e-4)).clamp(0, 1e4).detach()
+    return (pull / (gan_pull + 1e-4)).clamp(0, 1e4)
 
 
 @dataclass(frozen=True)
