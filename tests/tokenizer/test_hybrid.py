@@ -213,3 +213,17 @@ def test_loading_a_config_of_another_width_is_refused(tokenizer, tmp_path):
     message = r"do not fit HybridTokenizer: .*quantizer.codes \(7, 4\) instead of \(8, 4\)"
     with pytest.raises(ValueError, match=message):
         HybridTokenizer.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("spoil", ["missing", "unknown"])
+def test_a_weight_too_few_or_too_many_is_refused(tokenizer, tmp_path, spoil):
+    tokenizer.save_pretrained(tmp_path)
+    tensors = checkpoint.load_tensors(tmp_path)
+    if spoil == "missing":
+        del tensors["decoder.0.conv.bias"]
+    else:
+        tensors["decoder.99.bias"] = torch.zeros(3)
+    checkpoint.save_tensors(tmp_path, tensors)
+    name = "decoder.0.conv.bias" if spoil == "missing" else "decoder.99.bias"
+    with pytest.raises(ValueError, match=rf"do not fit .*{spoil} \['{name}'\]"):
+        HybridTokenizer.from_pretrained(tmp_path)
