@@ -84,12 +84,12 @@ TABLE: tuple[Budget, ...] = (
     Budget(
         *("04", "cpu", 4, 2, 900),
         {"steps": 1500, "every": 50, "batch": 16, "concepts": 512, "pictures": 64},
-        {"psnr_discrete": (12, 20), "psnr_hybrid": (12.5, 21)},
+        {"psnr_discrete": (14.3, 17), "psnr_hybrid": (14.6, 17.5)},
     ),
     Budget(
         *("04", "gpu", 8, 4, 900),
         {"steps": 12000, "every": 500, "batch": 64, "concepts": 1000, "pictures": 256},
-        {"psnr_discrete": (13, 24), "psnr_hybrid": (13.5, 26)},
+        {"psnr_discrete": (14.8, 24), "psnr_hybrid": (15.2, 26)},
     ),
     Budget(
         *("05", "smoke", 0.5, 2, 120),
