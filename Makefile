@@ -83,8 +83,9 @@ notebooks: $(READY)  ## build lessons/ and solutions/ from lessons/src
 docs: $(READY)  ## build/site: API pages and the executed lessons
 	$(BIN)/python -m dcar_edu.course.docs build/site
 
-bench: $(READY)  ## time the data room
+bench: $(READY)  ## time the data room and the code search
 	$(BIN)/dcar bench data
+	$(BIN)/dcar bench vq
 
 checkpoints: $(READY)  ## train the shipped checkpoints (resumable; hours on a CPU)
 	$(BIN)/dcar checkpoints emoji-128
