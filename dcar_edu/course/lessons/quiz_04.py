@@ -40,8 +40,8 @@ QUIZ = (
             Choice(
                 "Because it has finished learning: its loss is zero",
                 False,
-                "The loss is far from zero. The encoder could still lower it, at the price of other "
-                "ids and larger residuals. That is what freezing forbids.",
+                "The loss is far from zero. The encoder could still lower it, at the price of "
+                "other ids and larger residuals. That is what freezing forbids.",
             ),
             Choice(
                 "To save memory and time, nothing else",
