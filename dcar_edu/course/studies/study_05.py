@@ -37,7 +37,7 @@ class Setting:
     steps: int
     batch: int
     concepts: int | None
-    """Concepts to learn from, None for all."""
+    """Concepts to learn from, and as many held-out ones to judge on; None for all."""
     judged: int
     """Held-out pictures that every metric is measured on."""
     codes: int = 512
@@ -179,7 +179,7 @@ def _judge(
     familiar = list(islice(_pictures(train, 64, 7, device), -(-pictures // 64)))
     if arm == "warm-up only":
         fit_codes(tokenizer, familiar)
-    unseen = CaptionedEmoji("held_out_concepts", setting.resolution)
+    unseen = CaptionedEmoji("held_out_concepts", setting.resolution, concepts=setting.concepts)
     batches = islice(_pictures(unseen, 32, 8, device), setting.judged // 32)
     found = judge_tokenizer(tokenizer, batches, features=features)
     return found | {"train_usage": measure_latents(tokenizer, familiar).usage}
