@@ -41,7 +41,7 @@ RECIPES = {
         ),
         tokenizer_batch=16,
         learnt_share=0.5,
-        generator_training=GeneratorTraining(steps=3500),
+        generator_training=GeneratorTraining(steps=2000),
         generator_batch=64,
         concepts=560,
         styles=("3d",),
