@@ -46,13 +46,27 @@ class Budget:
         )
 
 
+_EMOJI_128 = {
+    "token_match": (0.85, 1),
+    "psnr_drawn_tokens": (19, 22),
+    "psnr_with_drawn_residual": (18.5, 22),
+    "psnr_best_of_tokenizer": (23, 26),
+}
 TABLE: tuple[Budget, ...] = (
-    Budget("00", "smoke", 0.5, 2, 60, {"prompts": 2, "seeds": 2, "pairs": 24}),
-    Budget("00", "cpu", 2, 2, 180, {"prompts": 4, "seeds": 4, "pairs": 24}),
-    Budget("00", "gpu", 1, 3, 180, {"prompts": 4, "seeds": 4, "pairs": 24}),
-    Budget("01", "smoke", 0.5, 2, 60, {"pictures": 16, "repeats": 2, "most_tokens": 256}),
-    Budget("01", "cpu", 3, 2, 180, {"pictures": 128, "repeats": 5, "most_tokens": 4096}),
-    Budget("01", "gpu", 2, 3, 180, {"pictures": 256, "repeats": 10, "most_tokens": 4096}),
+    Budget("00", "smoke", 0.75, 1.5, 60, {"prompts": 2, "seeds": 2, "pairs": 6}),
+    Budget("00", "cpu", 1, 1.5, 180, {"prompts": 4, "seeds": 4, "pairs": 24}, _EMOJI_128),
+    Budget("00", "gpu", 1, 3, 180, {"prompts": 4, "seeds": 4, "pairs": 24}, _EMOJI_128),
+    Budget("01", "smoke", 0.75, 1.5, 60, {"pictures": 16, "repeats": 2, "most_tokens": 256}),
+    Budget(
+        *("01", "cpu", 1, 1.5, 180),
+        {"pictures": 128, "repeats": 5, "most_tokens": 4096},
+        {"tokens": (19, 21), "tokens_residuals": (20, 22)},
+    ),
+    Budget(
+        *("01", "gpu", 2, 3, 180),
+        {"pictures": 256, "repeats": 10, "most_tokens": 4096},
+        {"tokens": (19, 21), "tokens_residuals": (20, 22)},
+    ),
     Budget(
         *("02", "smoke", 0.5, 2, 60),
         {"concepts": 4, "steps": 4, "pictures": 8, "repeats": 2, "most_places": 256},

@@ -3,7 +3,7 @@
 # title: Data and compression
 # builds: the tools to know your data, to measure a reconstruction, and to count what a token costs
 # figures: 10
-# wait: 3
+# wait: 1
 # wait_gpu: 2
 # gpu: false
 # memory: 2 GB
@@ -83,8 +83,8 @@ figures.show(
         tile=1.0,
     ),
     alt="Four pictures of the wolf. The original is sharp. From 4 x 4 pixels only a grey cloud on "
-    "pale blue is left. From 4 x 4 tokens a blurred brown head with ears; with residuals it is "
-    "greyer and the ears are clearer. The eyes are lost in all three.",
+    "pale blue is left. From 4 x 4 tokens a blurred grey head with ears and a dark nose; with "
+    "residuals its outline is cleaner. The eyes are only spots in both.",
 )
 
 # %% tags=["nbval-check-output"]
@@ -92,7 +92,7 @@ print("tokens", tuple(encoded.indices.shape), "- one of", tokenizer.config.num_c
 print("pixels hold", 4 * 4 * 3 * 8, "bits, tokens hold", 4 * 4 * 10, "bits")
 
 # %% [markdown]
-# **What to notice.** Both ways keep 16 places, and the tokens use fewer bits. Still a head with ears comes back from the tokens: the tokenizer has *learnt* what emoji look like, so it need not write down everything. Its colours are off and the eyes are gone; this one is small and was trained for an hour. The last picture uses more than bits for codes: a residual is 32 numbers for each place. This is the whole idea of deep compression, and lessons 02 to 05 build it.
+# **What to notice.** Both ways keep 16 places, and the tokens use fewer bits. Still a head with ears comes back from the tokens: the tokenizer has *learnt* what emoji look like, so it need not write down everything. The eyes are only spots: this one is small. And it has seen this very wolf in training; section 5 shows pictures that it has never seen. The last picture uses more than bits for codes: a residual is 32 numbers for each place. This is the whole idea of deep compression, and lessons 02 to 05 build it.
 #
 # To build it we need three things first: data, a measure, and a reason to go as far as f32.
 
@@ -334,7 +334,7 @@ figures.show(
     figures.image_grid(torch.cat(rows), row_titles=["original", *ladder], columns=3, tile=0.7),
     alt="Three pictures in six rows. Original; shrunk by 8: soft; by 16: coarse; by 32: only patches "
     "of colour. Tokens: clearer outlines but wrong colours, the brown case turns red, the melon "
-    "orange. Tokens and residuals: colours closer, details still lost.",
+    "orange. Tokens and residuals: the melon is red again, details are still lost.",
 )
 
 # %%
@@ -355,7 +355,7 @@ figures.show(
 # %% [markdown]
 # **What to notice.** The bars are long: some pictures lose far more than others. One mean hides that, so always show a spread.
 #
-# Compare the rows "shrink by 16" and "tokens". Their PSNR is nearly equal, their faults are not: shrinking keeps colours and loses outlines, the tokens keep outlines and lose colours. One number cannot tell you which fault you have.
+# Compare the rows "shrink by 16" and "tokens". Their PSNR is nearly equal, their faults are not: shrinking keeps colours and loses outlines, the tokens keep outlines and lose colours. The residuals bring the red of the melon back. One number cannot tell you which fault you have.
 #
 # These are concepts that the tokenizer has *never seen*. It was trained on other emoji. The same shrinking, measured on 512 pictures with three seeds, lies in [results/01_compression.jsonl](../lessons/results/01_compression.jsonl); `dcar experiment 01_compression --arm f16 --seed 3` adds a line of your own.
 
