@@ -136,7 +136,7 @@ class TokenizerConfig:
                 "Write a TokenizerConfig of your own for other networks."
             )
         fields = dict(_PRESETS[name])
-        for field in _BY_STAGE:
+        for field in _BY_STAGE if downsample != 32 else ():
             values = fields[field]
             fields[field] = (*values, values[-1])[: _STAGES[downsample]]
         if downsample != 32:

@@ -114,12 +114,7 @@ def train_tokenizer(
     Source:
         DC-AR, three-stage training. Optimizer, EMA and learning rate: ours, not stated.
     """
-    state = state or begin(tokenizer, config)
-    if config.gan_weight and not state.rival:
-        raise ValueError(
-            f"gan_weight={config.gan_weight} needs a discriminator, and the state has none. "
-            "Begin the state with the same config."
-        )
+    state = _begun(tokenizer, config, state)
     supply = endless(batches)
     while state.step < config.steps:
         stage, within = config.stage_at(state.step)
@@ -148,6 +143,18 @@ def train_tokenizer(
     state.use_average()
     freeze(tokenizer, PARTS)
     tokenizer.eval()
+
+
+def _begun(
+    tokenizer: HybridTokenizer, config: TokenizerTraining, state: TrainingState | None
+) -> TrainingState:
+    state = state or begin(tokenizer, config)
+    if config.gan_weight and not state.rival:
+        raise ValueError(
+            f"gan_weight={config.gan_weight} needs a discriminator, and the state has none. "
+            "Begin the state with the same config."
+        )
+    return state
 
 
 def _losses(

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from dcar_edu.course.builder import build
 from dcar_edu.course.execute import ROOT
 from dcar_edu.course.lint import notebook_problems, source_problems
 from dcar_edu.course.source import read_lesson, read_lessons

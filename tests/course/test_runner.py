@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dcar_edu.course import runner
-from dcar_edu.course.budgets import Budget
+from dcar_edu.course.budgets import Budget, budget
 from dcar_edu.course.builder import build
 from dcar_edu.course.execute import kernel_environment
 from dcar_edu.course.runner import Run, report, run
@@ -40,7 +40,8 @@ def test_a_run_keeps_everything_and_a_second_call_resumes(
     assert "total 3" in (folder / f"{NAME}.html").read_text(encoding="utf-8")
     table = (folder / "report.md").read_text(encoding="utf-8")
     assert f"| {NAME} | ok |" in table
-    assert "| 0.5 | 2 | score 3 |" in table
+    promised = budget("00", "smoke")
+    assert f"| {promised.minutes:g} | 0.5 | {promised.memory_gb:g} | score 3 |" in table
     said = capsys.readouterr().out
     assert f"{NAME}: running" in said
     assert f"{NAME}: ok in" in said
