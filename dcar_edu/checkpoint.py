@@ -66,6 +66,33 @@ def data_folder() -> Path:
     )
 
 
+def find_model(name: str | os.PathLike) -> Path:
+    """The folder of a model: a path, a shipped name, or a Hub id (downloaded once).
+
+    Raises:
+        ValueError: none of the three; says what is there.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    shipped = data_folder() / "checkpoints"
+    if (shipped / name).is_dir():
+        return shipped / name
+    if str(name).count("/") == 1 and not str(name).startswith("."):
+        try:
+            from huggingface_hub import snapshot_download
+
+            return Path(snapshot_download(str(name)))
+        except Exception as error:
+            raise ValueError(
+                f"cannot fetch '{name}' from the Hub: {error}. Check the name and the connection."
+            ) from error
+    there = sorted(p.name for p in shipped.glob("*")) if shipped.is_dir() else []
+    raise ValueError(
+        f"no model called '{name}': not a folder, and the shipped ones are {there}. "
+        "Give a folder, one of these names, or a Hub id like 'somebody/some-model'."
+    )
+
+
 def to_dict(config: Any) -> dict:
     """Turn a config dataclass (nested ones too) into plain JSON values."""
     return json.loads(json.dumps(dataclasses.asdict(config)))

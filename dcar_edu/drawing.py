@@ -2,14 +2,26 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
 from dcar_edu.generator import MaskedGenerator, SamplingStep, sample_tokens
-from dcar_edu.generator.model import TextMemory
-from dcar_edu.generator.residual_head import guide
+from dcar_edu.generator.guidance import Guidance, guide
+from dcar_edu.generator.model import GeneratorOutput, TextMemory
+
+
+class SamplingOptions(TypedDict, total=False):
+    """What :meth:`DCAR.generate` takes beside the prompts, without the residual head's part."""
+
+    size: tuple[int, int] | None
+    num_steps: int
+    guidance: float
+    guidance_schedule: str
+    temperature: float
+    seed: int | Sequence[int] | None
 
 
 @dataclass
@@ -21,11 +33,13 @@ class Drawing:
     null: TextMemory | None
     shape: tuple[int, int, int]
     num_steps: int
-    guidance: float
-    schedule: str
+    guidance: Guidance
     temperature: float
     sources: list[torch.Generator]
     initial: Tensor | None = None
+    schedule_on: str = "hidden"
+    noise: Sequence[tuple[Tensor, Tensor]] | None = None
+    """Stored uniform numbers instead of the sources', see :func:`sample_tokens`."""
 
     def steps(self) -> Iterator[SamplingStep]:
         """Run the sampler, one record a step."""
@@ -35,15 +49,11 @@ class Drawing:
 
         @torch.no_grad()
         def predict(indices: Tensor, step: int) -> Tensor:
-            indices = indices.to(self.model.device)
-            out = self.model.predict(indices, self.cond)
-            latest[:] = [out.hidden]
-            if self.null is None:
-                return out.logits
-            null = self.model.predict(indices, self.null)
-            latest.append(null.hidden)
-            share = (step - 1) / self.num_steps if self.schedule == "linear" else 1.0
-            return guide(out.logits, null.logits, self.guidance * share)
+            cond, *null = self._passes(indices)
+            latest[:] = [out.hidden for out in (cond, *null)]
+            if not null:
+                return cond.logits
+            return guide(cond.logits, null[0].logits, self.guidance.at(step, self.num_steps))
 
         for step in sample_tokens(
             predict,
@@ -53,10 +63,17 @@ class Drawing:
             temperature=self.temperature,
             initial=self.initial,
             generator=self.sources,
+            noise=self.noise,
+            schedule_on=self.schedule_on,
         ):
             self._keep(latest, step.active)
             self.indices = step.indices
             yield step
+
+    def _passes(self, indices: Tensor) -> list[GeneratorOutput]:
+        """One pass with the text and, if anything is guided, one without."""
+        memories = [self.cond] if self.null is None else [self.cond, self.null]
+        return [self.model.predict(indices.to(self.model.device), words) for words in memories]
 
     def _keep(self, latest: list[Tensor], active: Tensor) -> None:
         """Each picture's residuals are drawn from the hidden states of its own last step."""
@@ -68,22 +85,44 @@ class Drawing:
         self.hidden = kept[0]
         self.null_hidden = kept[1] if len(kept) > 1 else None
 
-    def residuals(self, steps: int, clip: float | None) -> Tensor | None:
-        """Draw every token's residual ``(b, c, h, w)``; None for 0 steps: the discrete path."""
+    @torch.no_grad()
+    def look_again(self) -> None:
+        """One more pass over the finished tokens; residuals then follow its hidden states."""
+        self.hidden, *null = (out.hidden for out in self._passes(self.indices))
+        self.null_hidden = null[0] if null else None
+
+    def residuals(
+        self,
+        steps: int,
+        clip: float | None,
+        *,
+        method: str = "ancestral",
+        noise: Tensor | None = None,
+    ) -> Tensor | None:
+        """Draw every token's residual ``(b, c, h, w)``; None for 0 steps: the discrete path.
+
+        Args:
+            steps: of the diffusion head.
+            clip: bound in units of the residual scale; None: the model's own.
+            method: ``"ancestral"`` or ``"ddim"``.
+            noise: stored noise instead of the sources', ``(steps + 1, b, h * w, c)``.
+        """
         if not steps:
             return None
         h, w = self.shape[1:]
         config = self.model.config
         shape = (steps + 1, h * w, config.latent_channels)
-        noise = torch.stack([torch.randn(shape, generator=g) for g in self.sources], dim=1)
+        if noise is None:
+            noise = torch.stack([torch.randn(shape, generator=g) for g in self.sources], dim=1)
         assert self.hidden is not None, "steps() comes first"
         drawn = self.model.sample_residuals(
             self.hidden,
             self.null_hidden,
-            guidance=self.guidance,
+            guidance=self.guidance.for_residuals(self.num_steps),
             num_steps=steps,
             clip=config.residual_clip if clip is None else clip,
             noise=noise,
+            method=method,
         )
         return rearrange(drawn, "b (h w) c -> b c h w", h=h)
 

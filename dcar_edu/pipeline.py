@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TypedDict, Unpack
+from typing import Self, Unpack
 
 import torch
 from einops import repeat
@@ -16,24 +16,15 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dcar_edu import checkpoint, images
-from dcar_edu.drawing import Drawing, seeds
+from dcar_edu.checkpoint import find_model
+from dcar_edu.drawing import Drawing, SamplingOptions, seeds
 from dcar_edu.generator import GeneratorConfig, MaskedGenerator, SamplingStep
+from dcar_edu.generator.guidance import Guidance
 from dcar_edu.text import TextEncoder, load_text_encoder
 from dcar_edu.tokenizer import HybridTokenizer
 
 GREY = 0.8
 """Brightness of a hidden cell in a preview, in [-1, 1]."""
-
-
-class SamplingOptions(TypedDict, total=False):
-    """What :meth:`DCAR.generate` takes beside the prompts, without the residual head's part."""
-
-    size: tuple[int, int] | None
-    num_steps: int
-    guidance: float
-    guidance_schedule: str
-    temperature: float
-    seed: int | Sequence[int] | None
 
 
 @dataclass(frozen=True)
@@ -88,6 +79,9 @@ class DCAR(nn.Module):
         temperature: float = 1.5,
         residual_steps: int = 20,
         residual_clip: float | None = None,
+        residual_guidance: float | None = None,
+        residual_method: str = "ancestral",
+        extra_pass: bool = False,
         seed: int | Sequence[int] | None = None,
     ) -> list[Image.Image]:
         """Draw one picture for each prompt.
@@ -97,10 +91,15 @@ class DCAR(nn.Module):
             size: height and width in pixels; default: what the generator was trained at.
             num_steps: sampling steps.
             guidance: ``s`` in ``cond + s * (cond - uncond)``; 0: off.
-            guidance_schedule: ``"constant"``, or ``"linear"`` from 0 in the first step on.
+            guidance_schedule: ``"constant"``, ``"linear"`` or ``"power-cosine"``; the last two
+                begin without guidance: see :class:`dcar_edu.generator.guidance.Guidance`.
             temperature: 0: always the best guess; 1.5: the paper's.
             residual_steps: steps of the diffusion head; 0: discrete path only.
             residual_clip: bound of a residual in units of its scale; None: the model's own.
+            residual_guidance: ``s`` for the residuals alone; None: as the schedule says.
+            residual_method: ``"ancestral"`` or ``"ddim"``.
+            extra_pass: read the finished tokens once more for the residuals. Otherwise they use
+                the last step's pass, which still saw hidden tokens.
             seed: one number (pictures get seed, seed + 1, ...), or one for each prompt. A picture
                 depends on its own seed and prompt, not on its neighbours.
 
@@ -117,11 +116,14 @@ class DCAR(nn.Module):
             guidance=guidance,
             guidance_schedule=guidance_schedule,
             temperature=temperature,
+            residual_guidance=residual_guidance,
             seed=seed,
         )
         for _ in drawing.steps():
             pass
-        residuals = drawing.residuals(residual_steps, residual_clip)
+        if extra_pass and residual_steps:
+            drawing.look_again()
+        residuals = drawing.residuals(residual_steps, residual_clip, method=residual_method)
         return [images.to_pil(i) for i in self.tokenizer.decode(drawing.indices, residuals)]
 
     def generate_steps(
@@ -217,13 +219,11 @@ class DCAR(nn.Module):
         guidance: float = 4.5,
         guidance_schedule: str = "constant",
         temperature: float = 1.5,
+        residual_guidance: float | None = None,
         seed: int | Sequence[int] | None = None,
     ) -> Drawing:
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        if guidance_schedule not in ("constant", "linear"):
-            raise ValueError(
-                f"guidance_schedule must be 'constant' or 'linear', got '{guidance_schedule}'."
-            )
+        push = Guidance(guidance, guidance_schedule, residual=residual_guidance)
         f, grid = self.tokenizer.config.downsample, self.generator.config.grid
         size = size or (grid[0] * f, grid[1] * f)
         if min(size) < f or size[0] % f or size[1] % f:
@@ -235,45 +235,17 @@ class DCAR(nn.Module):
         read = self.generator.read_text
         with torch.no_grad():
             cond = read(text.states.to(self.device), text.mask)
-            null = read(None, text.mask) if guidance else None
+            null = None if push.off else read(None, text.mask)
         return Drawing(
             self.generator,
             cond,
             null,
             (len(prompts), size[0] // f, size[1] // f),
             num_steps,
-            guidance,
-            guidance_schedule,
+            push,
             temperature,
             seeds(seed, len(prompts)),
         )
-
-
-def find_model(name: str | os.PathLike) -> Path:
-    """The folder of a model: a path, a shipped name, or a Hub id (downloaded once).
-
-    Raises:
-        ValueError: none of the three; says what is there.
-    """
-    if Path(name).is_dir():
-        return Path(name)
-    shipped = checkpoint.data_folder() / "checkpoints"
-    if (shipped / name).is_dir():
-        return shipped / name
-    if str(name).count("/") == 1 and not str(name).startswith("."):
-        try:
-            from huggingface_hub import snapshot_download
-
-            return Path(snapshot_download(str(name)))
-        except Exception as error:
-            raise ValueError(
-                f"cannot fetch '{name}' from the Hub: {error}. Check the name and the connection."
-            ) from error
-    there = sorted(p.name for p in shipped.glob("*")) if shipped.is_dir() else []
-    raise ValueError(
-        f"no model called '{name}': not a folder, and the shipped ones are {there}. "
-        "Give a folder, one of these names, or a Hub id like 'somebody/some-model'."
-    )
 
 
 def _check_pair(

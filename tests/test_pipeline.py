@@ -11,6 +11,7 @@ from torch import nn
 from dcar_edu import DCAR, images, pipeline
 from dcar_edu.drawing import Drawing, seeds
 from dcar_edu.generator import GeneratorConfig, MaskedGenerator, sample_tokens
+from dcar_edu.generator.guidance import SCHEDULES, Guidance
 from dcar_edu.text import TextEncoder
 from dcar_edu.tokenizer import HybridTokenizer, TokenizerConfig
 
@@ -113,13 +114,17 @@ def replay(model, prompts, seed, *, steps, guidance, schedule="constant", residu
             cond = model.generator(indices, words.states, words.mask)
             null = model.generator(indices, None, words.mask)
             latest[:] = [cond.hidden, null.hidden]
-            scale = guidance * (step - 1) / steps if schedule == "linear" else guidance
+            scale = Guidance(guidance, schedule).at(step, steps)
             return cond.logits + scale * (cond.logits - null.logits)
 
         with torch.no_grad():
             *_, last = sample_tokens(predict, (1, 2, 3), 7, num_steps=steps, generator=source)
             residuals = model.generator.sample_residuals(
-                *latest, guidance=guidance, num_steps=residual_steps, clip=clip, generator=source
+                *latest,
+                guidance=Guidance(guidance, schedule).for_residuals(steps),
+                num_steps=residual_steps,
+                clip=clip,
+                generator=source,
             )
         residuals = residuals.reshape(1, 2, 3, 4).permute(0, 3, 1, 2)
         drawn.append(images.to_pil(model.tokenizer.decode(last.indices, residuals)[0]))
@@ -127,9 +132,9 @@ def replay(model, prompts, seed, *, steps, guidance, schedule="constant", residu
 
 
 @pytest.mark.parametrize("guidance", [0.0, 2.0])
-@pytest.mark.parametrize("schedule", ["constant", "linear"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_generate_is_the_papers_algorithm(model, guidance, schedule):
-    """Residuals come from the last step's hidden states, with the full guidance."""
+    """Residuals come from the last step's hidden states."""
     found = model.generate(PROMPTS, num_steps=4, guidance=guidance, guidance_schedule=schedule,
                            residual_steps=3, residual_clip=2.0, seed=5)  # fmt: skip
     expected = replay(model, PROMPTS, 5, steps=4, guidance=guidance, schedule=schedule,
@@ -145,6 +150,33 @@ def test_guidance_0_never_runs_the_null_branch(model, monkeypatch):
     assert len(asked) == 4
     model.generate("fox", num_steps=4, residual_steps=2, seed=0)
     assert len(asked) == 4 + 8
+
+
+def test_residuals_have_options_of_their_own(model):
+    """The tokens stay; every option changes the residuals, and so the picture."""
+    options = {"num_steps": 4, "residual_steps": 3, "residual_clip": 3.0, "seed": 5}
+    plain = model.generate(PROMPTS, **options)
+    assert apart(plain, model.generate(PROMPTS, residual_guidance=4.5, **options)) == 0
+    assert apart(plain, model.generate(PROMPTS, residual_method="ancestral", **options)) == 0
+    for change in ({"residual_guidance": 0.0}, {"residual_method": "ddim"}, {"extra_pass": True}):
+        assert apart(plain, model.generate(PROMPTS, **change, **options)) > 3, change
+    unguided = model.generate(PROMPTS, guidance=0.0, **options)
+    guided = model.generate(PROMPTS, guidance=0.0, residual_guidance=2.0, **options)
+    assert apart(unguided, guided) > 3
+
+
+def test_an_extra_pass_reads_the_finished_tokens(model, monkeypatch):
+    seen, predict = [], MaskedGenerator.predict
+    monkeypatch.setattr(MaskedGenerator, "predict", lambda *a: seen.append(a[1]) or predict(*a))
+    options = {"num_steps": 4, "guidance": 2.0, "seed": 5}
+    tokens = model.generate_tokens(PROMPTS, **options)
+    seen.clear()
+    model.generate(PROMPTS, residual_steps=2, extra_pass=True, **options)
+    assert len(seen) == 2 * 4 + 2
+    assert all(torch.equal(indices, tokens) for indices in seen[-2:])
+    seen.clear()
+    model.generate(PROMPTS, residual_steps=0, extra_pass=True, **options)
+    assert len(seen) == 2 * 4
 
 
 def test_the_models_own_clip_is_the_default(model):
@@ -218,7 +250,7 @@ def test_unequal_masks_neighbours_change_nothing_not_even_residuals(model):
                       for t in (words.states[rows], None)]  # fmt: skip
         sources, shape = [torch.Generator().manual_seed(i) for i in rows], (len(rows), 2, 3)
         drawing = Drawing(
-            model.generator, *memory, shape, 4, 1.5, "constant", 1.5, sources, start[rows]
+            model.generator, *memory, shape, 4, Guidance(1.5), 1.5, sources, start[rows]
         )
         for _ in drawing.steps():
             pass
@@ -239,7 +271,11 @@ def test_unequal_masks_neighbours_change_nothing_not_even_residuals(model):
         ({"num_steps": 7}, "between 1 and the 6 tokens of a 2x3 grid, got 7"),
         ({"num_steps": 0}, "between 1 and the 6 tokens of a 2x3 grid, got 0"),
         ({"seed": [1]}, "one for each of the 2 prompts; got 1"),
-        ({"guidance_schedule": "cosine"}, "must be 'constant' or 'linear', got 'cosine'"),
+        (
+            {"guidance_schedule": "cosine"},
+            "must be one of constant, linear, power-cosine; got 'cosine'",
+        ),
+        ({"residual_method": "euler"}, "method must be 'ancestral' or 'ddim', got 'euler'"),
         ({"residual_steps": 1001}, "between 1 and 1000, got 1001"),
         ({"prompts": []}, "a list of one or more strings, got"),
     ],

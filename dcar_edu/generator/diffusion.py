@@ -105,21 +105,36 @@ def predict_x0(x: Tensor, noise: Tensor, alpha_bar: float, clip: float | None = 
     return x0 if clip is None else x0.clamp(-clip, clip)
 
 
-def sample(guess: Guess, noise: Tensor, schedule: Schedule, *, clip: float | None = None) -> Tensor:
-    """Ancestral sampling: from pure noise to data.
+def sample(
+    guess: Guess,
+    noise: Tensor,
+    schedule: Schedule,
+    *,
+    clip: float | None = None,
+    method: str = "ancestral",
+) -> Tensor:
+    """From pure noise to data.
 
     Args:
         guess: the network (guidance included).
         noise: ``(len(schedule.times) + 1, ...)``: the start, then one draw for each step.
         schedule: the chain of times.
         clip: bound of the predicted data, in its own units; None: no bound.
+        method: ``"ancestral"`` draws each step from the posterior; ``"ddim"`` adds no noise after
+            the start.
 
     Returns:
         ``x0``, shaped like ``noise[0]``.
 
+    Raises:
+        ValueError: unknown method.
+
     Source:
-        DDPM, Algorithm 2, with the posterior mean of Eq. 7 on the respaced chain.
+        DDPM, Algorithm 2, with the posterior mean of Eq. 7 on the respaced chain; DDIM
+        (arXiv:2010.02502), Eq. 12 with sigma 0.
     """
+    if method not in ("ancestral", "ddim"):
+        raise ValueError(f"method must be 'ancestral' or 'ddim', got '{method}'.")
     x = noise[0]
     betas, previous = schedule.betas.tolist(), schedule.previous.tolist()
     floors = schedule.posterior_log_variances.tolist()
@@ -128,6 +143,10 @@ def sample(guess: Guess, noise: Tensor, schedule: Schedule, *, clip: float | Non
         t = torch.full((len(x),), schedule.times[place], device=x.device)
         guessed, fraction = guess(x, t)
         x0 = predict_x0(x, guessed, alpha_bar, clip)
+        if method == "ddim":
+            implied = (x - math.sqrt(alpha_bar) * x0) / math.sqrt(1 - alpha_bar)
+            x = math.sqrt(before) * x0 + math.sqrt(1 - before) * implied
+            continue
         mean = (
             math.sqrt(before) * beta / (1 - alpha_bar) * x0
             + math.sqrt(1 - beta) * (1 - before) / (1 - alpha_bar) * x

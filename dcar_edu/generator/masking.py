@@ -56,7 +56,7 @@ def random_mask(
     return order < counts[:, None]
 
 
-def reveal_counts(num_tokens: int, num_steps: int) -> list[int]:
+def reveal_counts(num_tokens: int, num_steps: int, total: int | None = None) -> list[int]:
     """How many tokens each sampling step reveals under the arccos schedule.
 
     After step ``k`` (counted from 1) ``floor(L * 2/pi * arccos(k/K))`` tokens stay hidden; the
@@ -66,12 +66,15 @@ def reveal_counts(num_tokens: int, num_steps: int) -> list[int]:
     Args:
         num_tokens: ``L``, hidden tokens at the start, at least ``num_steps``.
         num_steps: ``K``, at least 1 (DC-AR uses 12).
+        total: plan for so many tokens, of which ``num_tokens`` are hidden: the released way when
+            some tokens are known. One token a step until the plan is met; with fewer hidden tokens
+            than steps, the last one waits for the last step. None: ``num_tokens``.
 
     Returns:
-        ``num_steps`` counts, each at least 1, that add up to ``num_tokens``.
+        ``num_steps`` counts that add up to ``num_tokens``, each at least 1 without ``total``.
 
     Raises:
-        ValueError: ``num_steps`` is below 1 or above ``num_tokens``.
+        ValueError: ``num_steps`` is below 1 or above the tokens planned for.
 
     Source:
         DC-AR's released code (schedule and floor).
@@ -84,15 +87,16 @@ def reveal_counts(num_tokens: int, num_steps: int) -> list[int]:
         >>> reveal_counts(num_tokens=256, num_steps=12)
         [14, 14, 14, 14, 15, 15, 16, 17, 20, 22, 28, 67]
     """
-    if not 1 <= num_steps <= num_tokens:
+    total = num_tokens if total is None else total
+    if not 1 <= num_steps <= total:
         raise ValueError(
-            f"num_steps must be between 1 and num_tokens={num_tokens}, got {num_steps}: each step "
+            f"num_steps must be between 1 and num_tokens={total}, got {num_steps}: each step "
             "reveals at least one token. Use fewer steps or a larger picture."
         )
     counts, hidden = [], num_tokens
     for k in range(1, num_steps + 1):
-        planned = math.floor(num_tokens * (2 / math.pi) * math.acos(k / num_steps))
-        after = 0 if k == num_steps else min(hidden - 1, planned)
+        planned = math.floor(total * (2 / math.pi) * math.acos(k / num_steps))
+        after = 0 if k == num_steps else max(1, min(hidden - 1, planned))
         counts.append(hidden - after)
         hidden = after
     return counts

@@ -171,6 +171,7 @@ class MaskedGenerator(nn.Module):
         clip: float | None,
         generator: torch.Generator | None = None,
         noise: Tensor | None = None,
+        method: str = "ancestral",
     ) -> Tensor:
         """Draw the residual of every token, all in parallel.
 
@@ -182,12 +183,13 @@ class MaskedGenerator(nn.Module):
             clip: bound of the predicted residual in units of ``residual_scale``; None: none.
             generator: the CPU source of noise.
             noise: stored noise instead, ``(num_steps + 1, b, h * w, c)``.
+            method: ``"ancestral"``, or ``"ddim"``, which adds no noise after the start.
 
         Returns:
             ``(b, h * w, c)`` in latent units.
 
         Raises:
-            ValueError: too many or too few steps, or noise of another shape.
+            ValueError: too many or too few steps, noise of another shape, or unknown method.
         """
         b, n, _ = hidden.shape
         shape = (num_steps + 1, b, n, self.config.latent_channels)
@@ -198,7 +200,7 @@ class MaskedGenerator(nn.Module):
         flat = rearrange(noise.to(hidden), "steps b n c -> steps (b n) c")
         null = None if null_hidden is None else null_hidden.flatten(0, 1)
         drawn = self.residual_head.sample(
-            hidden.flatten(0, 1), null, flat, guidance=guidance, clip=clip
+            hidden.flatten(0, 1), null, flat, guidance=guidance, clip=clip, method=method
         )
         return rearrange(drawn, "(b n) c -> b n c", b=b)
 

@@ -18,21 +18,9 @@ from dcar_edu.generator.diffusion import (
     sample,
     variance_bound,
 )
+from dcar_edu.generator.guidance import guide
 
 FREQUENCIES = 256
-
-
-def guide(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
-    """Push a guess away from the one made without text: ``cond + s * (cond - uncond)``.
-
-    ``s = 0`` is no guidance. The other common form, ``uncond + w * (cond - uncond)``, has
-    ``w = s + 1``: the paper's 4.5 is 5.5 for diffusers users.
-
-    Example:
-        >>> guide(torch.tensor(3.0), torch.tensor(1.0), 4.5).item()
-        12.0
-    """
-    return cond + scale * (cond - uncond)
 
 
 def frequencies(device: torch.device | str = "cpu") -> Tensor:
@@ -177,6 +165,7 @@ class ResidualHead(nn.Module):
         *,
         guidance: float,
         clip: float | None,
+        method: str = "ancestral",
     ) -> Tensor:
         """Draw residuals ``(n, c)`` in latent units.
 
@@ -186,6 +175,7 @@ class ResidualHead(nn.Module):
             noise: ``(steps + 1, n, c)``.
             guidance: ``s`` of :func:`guide`.
             clip: bound of the predicted residual in units of ``residual_scale``.
+            method: ``"ancestral"`` or ``"ddim"``.
         """
         schedule = Schedule.respaced(len(noise) - 1, self.config.diffusion_steps)
 
@@ -196,4 +186,5 @@ class ResidualHead(nn.Module):
             uncond, _ = self.guess(x, t, null_hidden)
             return guide(cond, uncond, guidance), fraction
 
-        return sample(guess, noise, schedule, clip=clip) * self.config.residual_scale
+        drawn = sample(guess, noise, schedule, clip=clip, method=method)
+        return drawn * self.config.residual_scale

@@ -33,7 +33,7 @@ class SamplingStep:
     confidence: Tensor
     """float ``(b, h, w)``: the score of each guess; +inf where the token was known before."""
     active: Tensor
-    """bool ``(b,)``: this step revealed something in this picture."""
+    """bool ``(b,)``: this picture was still being drawn in this step."""
 
 
 def gumbel(uniform: Tensor) -> Tensor:
@@ -58,6 +58,7 @@ def sample_tokens(
     initial: Tensor | None = None,
     generator: Sources = None,
     noise: Sequence[tuple[Tensor, Tensor]] | None = None,
+    schedule_on: str = "hidden",
 ) -> Iterator[SamplingStep]:
     """Fill a grid of tokens step by step.
 
@@ -72,6 +73,8 @@ def sample_tokens(
         generator: CPU random source, or one a picture: then a picture does not depend on its
             neighbours. None: a new seed each time.
         noise: stored uniform numbers for each step, ``(b, n, K)`` and ``(b, n)``.
+        schedule_on: ``"hidden"``: a picture's steps and counts follow its own hidden tokens;
+            ``"all"``: all its tokens, known ones too, as the released code plans.
 
     Yields:
         One record a step; in the last, nothing is hidden. None at all when nothing was hidden.
@@ -90,12 +93,13 @@ def sample_tokens(
     b, h, w = shape
     indices = _start(shape, num_codes, num_steps, initial)
     hidden = rearrange(indices == num_codes, "b h w -> b (h w)")
-    plans = [reveal_counts(n, min(num_steps, n)) if n else [] for n in hidden.sum(1).tolist()]
+    plans = [_plan(n, h * w, num_steps, schedule_on) for n in hidden.sum(1).tolist()]
     ranks = None if order == "confidence" else picture_orders(order, h, w)
     sources = _sources(generator, b)
     lengths = torch.tensor([len(plan) for plan in plans])
     for step in range(1, int(lengths.max()) + 1):
-        logits = predict(indices, step).detach().float().cpu()
+        logits = predict(indices, step).detach().cpu()
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         share = (step / lengths.clamp(min=1)).clamp(max=1)[:, None]
         logits = logits / annealing(share)[..., None]
         active = lengths >= step
@@ -114,6 +118,17 @@ def sample_tokens(
         indices = flat.reshape(shape)
         grids = [rearrange(t, "b (h w) -> b h w", h=h) for t in (hidden, score)]
         yield SamplingStep(step, indices, grids[0], grids[1], active)
+
+
+def _plan(hidden: int, total: int, num_steps: int, schedule_on: str) -> list[int]:
+    """Tokens that each step reveals in a picture with so many hidden ones."""
+    if schedule_on not in ("hidden", "all"):
+        raise ValueError(f"schedule_on must be 'hidden' or 'all', got '{schedule_on}'.")
+    if not hidden:
+        return []
+    if schedule_on == "all":
+        return reveal_counts(hidden, num_steps, total)
+    return reveal_counts(hidden, min(num_steps, hidden))
 
 
 def _surest(score: Tensor, hidden: Tensor, counts: list[int]) -> Tensor:

@@ -3,12 +3,14 @@
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from dcar_edu.generator import GeneratorConfig, MaskedGenerator
+from dcar_edu.generator.guidance import Guidance
 from dcar_edu.generator.transformer import positions
 from dcar_edu.interop.files import expect, fill, look_up, read_json, read_weights
 
@@ -72,6 +74,42 @@ def load_dc_ar(folder: str | os.PathLike) -> MaskedGenerator:
         model = MaskedGenerator(config)
     _check_positions(tensors.pop(POSITIONS, None), config)
     return fill(model, generator_names(model), tensors)
+
+
+def released_guidance(
+    scale: float = 4.5, decay: str = "constant", num_steps: int = 12, power: float = 2.5
+) -> Guidance:
+    """Guidance of tokens and residuals exactly as the released sampler applies it.
+
+    Its tokens agree with ours. Its residuals do not in two cases: under power-cosine the last
+    weight ``w`` of ``u + w (c - u)`` is used as ``s`` in ``c + s (c - u)``, one unit stronger; and
+    a constant scale of exactly 1 draws them unguided. Give ``.residual`` to ``generate`` as
+    ``residual_guidance``.
+
+    Args:
+        scale: the official ``guidance_scale``.
+        decay: the official ``guidance_decay``: constant, linear or power-cosine.
+        num_steps: steps of the tokens.
+        power: the official ``guidance_scale_pow``.
+
+    Raises:
+        ValueError: unknown decay.
+
+    Source:
+        DC-AR's released code, observed.
+
+    Example:
+        >>> round(released_guidance(4.5, "power-cosine").residual, 2)
+        4.18
+    """
+    plain = Guidance(scale, decay, power)
+    residual = plain.for_residuals(num_steps)
+    if decay == "power-cosine":
+        # One step starts and ends at w = 1, which the residual sampler takes for "unguided".
+        residual = residual + 1 if num_steps > 1 else 0.0
+    elif decay == "constant" and scale == 1:
+        residual = 0.0
+    return replace(plain, residual=residual)
 
 
 def generator_config(official: Mapping[str, Any]) -> GeneratorConfig:

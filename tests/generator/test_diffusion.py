@@ -101,14 +101,63 @@ def oracle(x0):
     return guess
 
 
-@pytest.mark.parametrize("steps", [1, 2, 8, 20])
-def test_an_oracle_finds_the_data(steps):
+@pytest.mark.parametrize("method", ["ancestral", "ddim"])
+@pytest.mark.parametrize("steps", [1, 2, 8, 20, 1000])
+def test_an_oracle_finds_the_data(steps, method):
     x0 = normal(N, C, seed=7)
     noise = normal(steps + 1, N, C)
-    drawn = sample(oracle(x0), noise, Schedule.respaced(steps))
+    drawn = sample(oracle(x0), noise, Schedule.respaced(steps), method=method)
     torch.testing.assert_close(drawn, x0, atol=1e-6, rtol=0)
-    clipped = sample(oracle(x0), noise, Schedule.respaced(steps), clip=0.8)
+    clipped = sample(oracle(x0), noise, Schedule.respaced(steps), clip=0.8, method=method)
     torch.testing.assert_close(clipped, x0.clamp(-0.8, 0.8), atol=1e-6, rtol=0)
+
+
+def bell(mean, deviation):
+    """The best guess of the noise when the data are normal: the posterior mean's."""
+
+    def guess(x, t):
+        bar = cosine_alpha_bars()[t][:, None]
+        gain = bar.sqrt() * deviation**2 / (bar * deviation**2 + 1 - bar)
+        x0 = mean + gain * (x - bar.sqrt() * mean)
+        return (x - bar.sqrt() * x0) / (1 - bar).sqrt(), None
+
+    return guess
+
+
+@pytest.mark.parametrize("method", ["ancestral", "ddim"])
+def test_both_methods_draw_a_normal_from_noise(method):
+    """2,000 draws of N(2, 0.5): .011 is the deviation of the mean, .008 that of the spread."""
+    noise = normal(201, 2000, 1)
+    drawn = sample(bell(2.0, 0.5), noise, Schedule.respaced(200), method=method)
+    assert drawn.mean().item() == pytest.approx(2, abs=0.05)
+    assert drawn.std().item() == pytest.approx(0.5, abs=0.04)
+
+
+def test_ddim_follows_the_straight_line_of_normals():
+    """Without noise every start keeps its quantile: N(2, 0.5) is reached by scaling alone."""
+    noise = normal(1001, N, 1)
+    drawn = sample(bell(2.0, 0.5), noise, Schedule.respaced(1000), method="ddim")
+    torch.testing.assert_close(drawn, 2 + 0.5 * noise[0], atol=0.02, rtol=0)
+
+
+def test_a_ddim_step_by_hand_with_clip():
+    """The noise of a step is the one that the clipped data imply."""
+    chain, noise, seen = Schedule.respaced(2), normal(3, N, C), []
+    near, far = chain.alpha_bars
+
+    def guess(x, t):
+        seen.append(x)
+        return 0.1 * x.sin(), None
+
+    sample(guess, noise, chain, clip=0.7, method="ddim")
+    x0 = predict_x0(noise[0], 0.1 * noise[0].sin(), far.item(), 0.7)
+    implied = (noise[0] - far.sqrt() * x0) / (1 - far).sqrt()
+    torch.testing.assert_close(seen[1], near.sqrt() * x0 + (1 - near).sqrt() * implied)
+
+
+def test_an_unknown_method():
+    with pytest.raises(ValueError, match="method must be 'ancestral' or 'ddim', got 'euler'"):
+        sample(oracle(0), normal(3, N, C), Schedule.respaced(2), method="euler")
 
 
 def test_the_last_step_gives_back_the_predicted_data_exactly():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dcar_edu.generator.diffusion import add_noise, cosine_alpha_bars
-from dcar_edu.generator.residual_head import AdaLNBlock, ResidualHead, guide, time_features
+from dcar_edu.generator.residual_head import AdaLNBlock, ResidualHead, time_features
 
 N, C, WIDTH = 7, 5, 16
 
@@ -24,17 +24,6 @@ def head(tiny):
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return made
-
-
-def test_guide_golden():
-    assert guide(torch.tensor(3.0), torch.tensor(1.0), 4.5).item() == 12
-    assert guide(torch.tensor(3.0), torch.tensor(1.0), 0).item() == 3
-    assert guide(torch.tensor(3.0), torch.tensor(1.0), -1).item() == 1
-
-
-def test_guide_moves_every_channel():
-    cond, uncond = torch.randn(2, N, C, generator=seeded())
-    assert (guide(cond, uncond, 0.5) != cond).all()
 
 
 def test_time_features_are_cosines_then_sines():
@@ -156,3 +145,15 @@ def test_every_token_is_drawn_alone(head):
     whole = head.sample(hidden, None, noise, guidance=0.0, clip=3.0)
     one = head.sample(hidden[2:3], None, noise[:, 2:3], guidance=0.0, clip=3.0)
     torch.testing.assert_close(whole[2:3], one, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 1000])
+def test_ddim_needs_the_start_only(head, steps):
+    hidden, noise = torch.randn(N, WIDTH), torch.randn(steps + 1, N, C)
+    options = {"guidance": 0.0, "clip": 1.0, "method": "ddim"}
+    first = head.sample(hidden, None, noise, **options)
+    noise[1:] = torch.nan
+    assert torch.equal(head.sample(hidden, None, noise, **options), first)
+    assert first.abs().max().item() <= 0.107 * (1 + 1e-6)
+    ancestral = head.sample(hidden, None, torch.randn(steps + 1, N, C), guidance=0.0, clip=1.0)
+    assert (first - ancestral).abs().max() > 1e-3

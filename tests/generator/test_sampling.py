@@ -78,6 +78,19 @@ def test_unequal_masks_keep_known_tokens():
     assert torch.equal(steps[-1].indices[2], start[2])
 
 
+def test_a_plan_for_all_tokens_keeps_known_ones_too():
+    """As released, but each picture by its own count: one token a step until the plan is met."""
+    start = with_known(10, 3, 1, 0)
+    steps = run(noisy(), 4, num_steps=4, initial=start, schedule_on="all")
+    # Of 12 tokens the plan leaves 10, 8, 5 and 0 hidden.
+    left = [step.mask.sum((1, 2)).tolist() for step in steps]
+    assert left == [[9, 2, 1, 0], [8, 1, 1, 0], [5, 1, 1, 0], [0, 0, 0, 0]]
+    assert torch.equal(steps[-1].indices[start < K], start[start < K])
+    assert [step.active.tolist() for step in steps] == [[True, True, True, False]] * 4
+    fresh = {how: run(noisy(), num_steps=5, schedule_on=how)[-1] for how in ("all", "hidden")}
+    assert torch.equal(fresh["all"].indices, fresh["hidden"].indices)
+
+
 def test_nothing_hidden_asks_nothing():
     def never(indices, step):
         raise AssertionError("the model was called")
@@ -209,6 +222,7 @@ def test_annealing_golden():
     [
         ({"num_steps": 0}, "between 1 and the 12 tokens of a 3x4 grid, got 0"),
         ({"num_steps": 13}, "between 1 and the 12 tokens of a 3x4 grid, got 13"),
+        ({"schedule_on": "none"}, "schedule_on must be 'hidden' or 'all', got 'none'"),
         ({"order": "spiral"}, "order must be 'confidence', 'halton' or 'raster', got 'spiral'"),
         ({"initial": torch.zeros(2, 4, 3, dtype=torch.int64)}, r"initial must have shape \(2, 3, "),
         ({"initial": torch.full((2, 3, 4), 8)}, r"values 0\.\.7 .* with 8\.\.8"),

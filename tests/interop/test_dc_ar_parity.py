@@ -14,8 +14,9 @@ from dcar_edu.generator.diffusion import (
     sample,
     variance_bound,
 )
+from dcar_edu.generator.guidance import guide
 from dcar_edu.generator.masking import random_mask, reveal_counts
-from dcar_edu.generator.residual_head import guide, time_features
+from dcar_edu.generator.residual_head import time_features
 from dcar_edu.generator.training import masked_loss
 from dcar_edu.interop.dc_ar import generator_names
 
