@@ -99,14 +99,10 @@ def sample_tokens(
     lengths = torch.tensor([len(plan) for plan in plans])
     for step in range(1, int(lengths.max()) + 1):
         logits = predict(indices, step).detach().cpu()
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         share = (step / lengths.clamp(min=1)).clamp(max=1)[:, None]
-        logits = logits / annealing(share)[..., None]
         active = lengths >= step
         uniform = noise[step - 1] if noise else _uniform(sources, active, h * w, num_codes)
-        heat = temperature * (1 - share)
-        guess = (logits + heat[..., None] * gumbel(uniform[0])).argmax(-1)
-        score = logits.gather(-1, guess[..., None])[..., 0] + heat * gumbel(uniform[1])
+        guess, score = _drawn(logits, share, temperature * (1 - share), uniform)
         if ranks is not None:
             score = -ranks.float().expand(b, -1)
         flat = indices.flatten(1)
@@ -129,6 +125,16 @@ def _plan(hidden: int, total: int, num_steps: int, schedule_on: str) -> list[int
     if schedule_on == "all":
         return reveal_counts(hidden, num_steps, total)
     return reveal_counts(hidden, min(num_steps, hidden))
+
+
+def _drawn(
+    logits: Tensor, share: Tensor, heat: Tensor, uniform: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """A code for every token and how sure it is, with Gumbel noise on both; ``heat`` (b, 1)."""
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logits = logits / annealing(share)[..., None]
+    guess = (logits + heat[..., None] * gumbel(uniform[0])).argmax(-1)
+    return guess, logits.gather(-1, guess[..., None])[..., 0] + heat * gumbel(uniform[1])
 
 
 def _surest(score: Tensor, hidden: Tensor, counts: list[int]) -> Tensor:
