@@ -20,6 +20,7 @@ from dcar_edu.checkpoint import find_model
 from dcar_edu.drawing import Drawing, SamplingOptions, seeds
 from dcar_edu.generator import GeneratorConfig, MaskedGenerator, SamplingStep
 from dcar_edu.generator.guidance import Guidance
+from dcar_edu.generator.training import TokenBatch
 from dcar_edu.text import TextEncoder, load_text_encoder
 from dcar_edu.tokenizer import HybridTokenizer
 
@@ -67,6 +68,29 @@ class DCAR(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.generator.device
+
+    @torch.no_grad()
+    def tokens(self, images: Tensor, captions: Sequence[str]) -> TokenBatch:
+        """Pictures and their captions as the generator learns them.
+
+        Args:
+            images: ``(b, 3, H, W)`` in [-1, 1].
+            captions: one a picture.
+
+        Raises:
+            ValueError: another number of captions, or see ``tokenizer.encode``.
+
+        Example:
+            ``train_generator(model.generator, (model.tokens(x, c) for x, c in data), plan)``
+            encodes on the fly.
+        """
+        if isinstance(captions, str) or len(captions) != len(images):
+            raise ValueError(
+                f"give one caption for each of the {len(images)} pictures, got {captions!r:.80}."
+            )
+        seen = self.tokenizer.encode(images.to(self.device))
+        words = self.text_encoder(list(captions))
+        return TokenBatch(seen.indices, seen.residuals, words.states, words.mask)
 
     def generate(
         self,

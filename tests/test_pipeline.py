@@ -1,5 +1,6 @@
 """Prompts in, pictures out: the whole of DC-AR at a tiny size, replayed from its parts."""
 
+import copy
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from dcar_edu import DCAR, images, pipeline
 from dcar_edu.drawing import Drawing, seeds
 from dcar_edu.generator import GeneratorConfig, MaskedGenerator, sample_tokens
 from dcar_edu.generator.guidance import SCHEDULES, Guidance
+from dcar_edu.generator.training import GeneratorTraining, train_generator
 from dcar_edu.text import TextEncoder
 from dcar_edu.tokenizer import HybridTokenizer, TokenizerConfig
 
@@ -129,6 +131,32 @@ def replay(model, prompts, seed, *, steps, guidance, schedule="constant", residu
         residuals = residuals.reshape(1, 2, 3, 4).permute(0, 3, 1, 2)
         drawn.append(images.to_pil(model.tokenizer.decode(last.indices, residuals)[0]))
     return drawn
+
+
+PLAN = GeneratorTraining(steps=3, warmup_steps=1)
+
+
+def test_pictures_and_captions_become_tokens(model):
+    pictures = torch.rand(2, 3, 8, 12, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    found = model.tokens(pictures, PROMPTS)
+    seen, words = model.tokenizer.encode(pictures), model.text_encoder(PROMPTS)
+    assert torch.equal(found.indices, seen.indices)
+    assert torch.equal(found.residuals, seen.residuals)
+    assert torch.equal(found.text, words.states)
+    assert torch.equal(found.text_mask, words.mask)
+    assert not found.residuals.requires_grad
+    for captions in (PROMPTS[:1], "ab"):
+        with pytest.raises(ValueError, match="one caption for each of the 2 pictures, got"):
+            model.tokens(pictures, captions)
+
+
+def test_training_on_the_fly_is_training_on_stored_tokens(model):
+    pictures = torch.rand(3, 2, 3, 8, 12, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    stored = [model.tokens(batch, PROMPTS) for batch in pictures]
+    other = copy.deepcopy(model)
+    before = list(train_generator(model.generator, stored, PLAN))
+    flying = (other.tokens(batch, PROMPTS) for batch in pictures)
+    assert list(train_generator(other.generator, flying, PLAN)) == before
 
 
 @pytest.mark.parametrize("guidance", [0.0, 2.0])

@@ -69,8 +69,14 @@ class MaskedGenerator(nn.Module):
         self.register_buffer("null_text", null / math.sqrt(config.text_width))
         self.start()
 
-    def start(self) -> None:
+    def start(self, residual_head: str = "zero") -> None:
         """Set the starting weights, general ones first, zeros last.
+
+        Args:
+            residual_head: ``"zero"`` (default) or ``"official"``, see :meth:`ResidualHead.start`.
+
+        Raises:
+            ValueError: neither of the two.
 
         | part | start |
         |---|---|
@@ -79,6 +85,8 @@ class MaskedGenerator(nn.Module):
         | token head | 0: every code equally likely, loss ln K |
         | residual head | its own: modulation and output 0 |
         """
+        if residual_head not in ("zero", "official"):
+            raise ValueError(f"residual_head must be 'zero' or 'official', got '{residual_head}'.")
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -87,7 +95,7 @@ class MaskedGenerator(nn.Module):
         for place in (0, 2):
             nn.init.normal_(self.text[place].weight, std=0.02)  # type: ignore[arg-type]
         nn.init.zeros_(self.head.weight)
-        self.residual_head.start()
+        self.residual_head.start(official=residual_head == "official")
 
     @property
     def mask_id(self) -> int:

@@ -45,7 +45,7 @@ class GeneratorTraining:
     schedule: str = "arccos"  # released code
     label_smoothing: float = 0.1  # 1d-tokenizer
     unmasked_weight: float = 0.1  # 1d-tokenizer
-    text_drop: float = 0.1  # released code
+    text_drop: float = 0.1  # released code; in training only
     diffusion_weight: float = 1.0  # ours: not stated
     seed: int = 0
 
@@ -62,6 +62,15 @@ class GeneratorStep:
     """Share of the hidden tokens whose best guess was right."""
     gradient_norm: float
     learning_rate: float
+
+
+@dataclass(frozen=True)
+class GeneratorEvaluation:
+    """Means over all pictures, in plain numbers."""
+
+    token_loss: float
+    diffusion_loss: float
+    accuracy: float
 
 
 def masked_loss(
@@ -114,9 +123,13 @@ def train_generator(
 ) -> Iterator[GeneratorStep]:
     """Train in place, one yielded record a step; at the end the averaged weights are in.
 
+    Between two steps ``state.model`` holds the raw weights and ``state.average.module`` the
+    averaged ones; :func:`evaluate_generator` takes either.
+
     Args:
         model: trained where it is, on its device; in eval mode afterwards.
-        batches: tokens with texts; repeated as needed.
+        batches: tokens with texts; repeated as needed. Made beforehand, or on the fly by
+            an iterator over :meth:`dcar_edu.DCAR.tokens`.
         config: the numbers.
         state: from :func:`begin`, to go on with a run; draw data from ``state.generator`` too and
             the run goes on exactly.
@@ -154,6 +167,37 @@ def train_generator(
     model.eval()
 
 
+@torch.no_grad()
+def evaluate_generator(
+    model: MaskedGenerator, batches: Iterable[TokenBatch], config: GeneratorTraining, seed: int = 0
+) -> GeneratorEvaluation:
+    """Both losses and the accuracy in eval mode, without dropped texts; one seed, one result.
+
+    Args:
+        model: raw or averaged weights; its mode is put back afterwards.
+        batches: gone through once.
+        config: as in training.
+        seed: of masks, times and noise.
+
+    Raises:
+        ValueError: no batch.
+
+    Deviates:
+        The released code drops a tenth of the texts in evaluation too, unless told otherwise.
+    """
+    generator, training = torch.Generator().manual_seed(seed), model.training
+    model.eval()
+    sums, pictures = torch.zeros(3, dtype=torch.float64), 0
+    for batch in batches:
+        numbers = [float(number) for number in losses(model, batch, config, generator)]
+        sums += len(batch.indices) * torch.tensor(numbers)
+        pictures += len(batch.indices)
+    model.train(training)
+    if not pictures:
+        raise ValueError("there is no batch to evaluate on. Pass at least one.")
+    return GeneratorEvaluation(*(sums / pictures).tolist())
+
+
 def losses(
     model: MaskedGenerator,
     batch: TokenBatch,
@@ -162,13 +206,14 @@ def losses(
 ) -> tuple[Tensor, Tensor, float]:
     """Token loss, diffusion loss and accuracy on the hidden tokens, for one batch.
 
-    The draws come from ``generator`` in this order: masks, dropped texts, times, noise.
+    The draws come from ``generator`` in this order: masks, dropped texts, times, noise. Texts are
+    dropped in training mode only.
     """
     device = model.device
     b, h, w = batch.indices.shape
     targets = rearrange(batch.indices, "b h w -> b (h w)").to(device)
     mask = random_mask(b, h * w, generator, config.schedule).to(device)
-    drop = torch.rand(b, generator=generator) < config.text_drop
+    drop = (torch.rand(b, generator=generator) < config.text_drop) & model.training
     hidden_ids = torch.where(mask, model.mask_id, targets).reshape(b, h, w)
     out = model(hidden_ids, batch.text, batch.text_mask, drop)
     token = masked_loss(out.logits, targets, mask, config.label_smoothing, config.unmasked_weight)

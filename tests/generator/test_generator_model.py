@@ -40,6 +40,20 @@ def test_adaln_is_zero_in_the_assembled_model(fresh):
     assert not head(torch.randn(7, 5), torch.arange(7), torch.randn(7, 16)).any()
 
 
+def test_the_official_start_of_the_head_is_an_option(fresh):
+    """It changes the residual head only: the token head stays zero."""
+    fresh.start(residual_head="official")
+    head = fresh.residual_head
+    for layer in (*(b.modulation for b in head.blocks), head.output.modulation, head.output.linear):
+        bound = math.sqrt(6 / sum(layer.weight.shape))
+        assert bound * 0.9 < layer.weight.abs().max() <= bound
+    assert not fresh.head.weight.any()
+    fresh.start()
+    assert not head.output.linear.weight.any()
+    with pytest.raises(ValueError, match="must be 'zero' or 'official', got 'xavier'"):
+        fresh.start(residual_head="xavier")
+
+
 def test_starting_weights(tiny):
     torch.manual_seed(0)
     model = MaskedGenerator(replace(tiny, width=64, mlp_width=96, num_codes=500))

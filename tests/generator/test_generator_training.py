@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dcar_edu.generator import MaskedGenerator, sample_tokens
+from dcar_edu.generator import GeneratorConfig, MaskedGenerator, sample_tokens
 from dcar_edu.generator.masking import random_mask
 from dcar_edu.generator.training import (
     GeneratorTraining,
     TokenBatch,
     begin,
+    evaluate_generator,
     losses,
     masked_loss,
     train_generator,
@@ -74,10 +75,51 @@ def test_losses_at_the_start(fresh):
     assert 0 <= accuracy <= 1
 
 
+def test_an_untrained_nano_knows_nothing():
+    """Within 1 % of ln K; and within 2 % of 1 over 4 * 40 * 16 * 32 = 81,920 values: four
+    deviations of .005."""
+    torch.manual_seed(0)
+    model = MaskedGenerator(GeneratorConfig.preset("nano"))
+    source = seeded(1)
+    batch = TokenBatch(
+        torch.randint(1024, (40, 4, 4), generator=source),
+        torch.randn(40, 32, 4, 4, generator=source),
+        torch.randn(40, 7, 384, generator=source),
+        torch.ones(40, 7, dtype=torch.bool),
+    )
+    found = evaluate_generator(model, [batch], PLAN)
+    assert found.token_loss == pytest.approx(math.log(1024), rel=0.01)
+    assert found.diffusion_loss == pytest.approx(1, abs=0.02)
+
+
+def test_evaluation_drops_no_text_and_leaves_the_model_as_it_was(model, batch):
+    """Raw and averaged weights alike; the mean over pictures, not over batches."""
+    plan, wide = replace(PLAN, text_drop=1.0), make_batch(seeded(7), 4)
+    state = begin(model.train(), plan)
+    found = evaluate_generator(model, [batch, wide], plan, seed=3)
+    assert model.training
+    assert found == evaluate_generator(model, [batch, wide], plan, seed=3)
+    assert found != evaluate_generator(model, [batch, wide], plan, seed=4)
+    source = seeded(3)
+    with torch.no_grad():
+        single = [losses(model.eval(), each, replace(plan, text_drop=0.0), source)
+                  for each in (batch, wide)]  # fmt: skip
+    for name, place in (("token_loss", 0), ("diffusion_loss", 1), ("accuracy", 2)):
+        first, second = (float(numbers[place]) for numbers in single)
+        assert getattr(found, name) == pytest.approx((2 * first + 4 * second) / 6)
+    steps = train_generator(model, [batch], plan, state=state)
+    for _ in range(3):  # the first average is the raw weights themselves
+        next(steps)
+    raw, average = (evaluate_generator(m, [batch], plan) for m in (model, state.average.module))
+    assert raw != average
+    with pytest.raises(ValueError, match="no batch to evaluate on"):
+        evaluate_generator(model, [], plan)
+
+
 def test_losses_by_the_stated_draws(model, batch):
     """Masks, dropped texts, times, noise: replayed from the same seed."""
     plan = replace(PLAN, text_drop=0.5)
-    token, diffusion, accuracy = losses(model, batch, plan, seeded(6))
+    token, diffusion, accuracy = losses(model.train(), batch, plan, seeded(6))
     source, targets = seeded(6), batch.indices.flatten(1)
     mask = random_mask(2, 12, source)
     drop = torch.rand(2, generator=source) < 0.5
