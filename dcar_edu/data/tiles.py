@@ -7,7 +7,6 @@ start together at worst draw the same tiles twice.
 
 import hashlib
 import io
-import os
 import sys
 import time
 import zlib
@@ -19,18 +18,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dcar_edu.checkpoint import write_atomically
+from dcar_edu.checkpoint import cache_folder, write_atomically
 from dcar_edu.data.art import checksum, read_art, read_concepts
 
 BLOCK = 32
 DRAWING = 1  # raise it when `draw` changes: it is part of every cached file's name
-
-
-def cache_folder() -> Path:
-    """Where drawn tiles live: ``$DCAR_HOME/cache``, or the user's cache folder."""
-    if home := os.environ.get("DCAR_HOME"):
-        return Path(home) / "cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dcar_edu"
 
 
 def draw(art: bytes | str, resolution: int) -> np.ndarray:

@@ -50,5 +50,9 @@ def as_released(encoder: TextEncoder) -> TextEncoder:
         DC-AR's released code. The usual, masked call gives other states.
     """
     return TextEncoder(
-        encoder.name, UnmaskedEncoder(encoder.model), FullLength(encoder.pieces), encoder.length
+        encoder.name,
+        UnmaskedEncoder(encoder.model),
+        FullLength(encoder.pieces),
+        encoder.length,
+        encoder.cache,
     )
