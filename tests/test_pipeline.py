@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dcar_edu import DCAR, images, pipeline, text
-from dcar_edu.drawing import Drawing, seeds
+from dcar_edu.drawing import Drawing
 from dcar_edu.generator import GeneratorConfig, MaskedGenerator, sample_tokens
 from dcar_edu.generator.guidance import SCHEDULES, Guidance
 from dcar_edu.generator.training import GeneratorTraining, train_generator
@@ -290,13 +290,6 @@ def test_words_are_read_once_a_prompt_not_once_a_step(model, monkeypatch):
         asked.clear()
         model.generate(PROMPTS, num_steps=num_steps, residual_steps=2, extra_pass=True, seed=0)
         assert len(asked) == 2 * len(model.generator.blocks)
-
-
-def test_seeds():
-    assert [g.initial_seed() for g in seeds(4, 3)] == [4, 5, 6]
-    assert [g.initial_seed() for g in seeds([9, 2], 2)] == [9, 2]
-    with pytest.raises(ValueError, match="one for each of the 3 prompts; got 2"):
-        seeds([1, 2], 3)
 
 
 @pytest.mark.parametrize("size", [(4, 4), (12, 8), None])

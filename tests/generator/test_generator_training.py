@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dcar_edu.generator import GeneratorConfig, MaskedGenerator, sample_tokens
 from dcar_edu.generator.masking import random_mask
@@ -142,6 +144,26 @@ def test_the_model_never_sees_a_hidden_token(model, batch):
     mask = random_mask(2, 12, seeded(2))
     assert torch.equal(seen[0] == 11, mask)
     assert torch.equal(seen[0][~mask], batch.indices.flatten(1)[~mask])
+
+
+@given(seed=st.integers(0, 999), other=st.integers(0, 999))
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_hidden_tokens_cannot_leak(model, seed, other):
+    """Change every token under the mask: the guesses, and so the diffusion loss, stay."""
+    batch, mask = make_batch(seeded(seed)), random_mask(2, 12, seeded(other))
+    hidden = mask.reshape(2, 3, 4)
+    changed = replace(batch, indices=torch.where(hidden, (batch.indices + 1) % 11, batch.indices))
+    with torch.no_grad():
+        token, diffusion, _ = losses(model, batch, PLAN, seeded(other))
+        token_changed, diffusion_changed, _ = losses(model, changed, PLAN, seeded(other))
+    assert torch.equal(diffusion, diffusion_changed)
+    assert not torch.equal(token, token_changed)
+    if not mask.all():
+        seen = replace(batch, indices=torch.where(hidden, batch.indices, (batch.indices + 1) % 11))
+        with torch.no_grad():
+            assert not torch.equal(losses(model, seen, PLAN, seeded(other))[1], diffusion)
 
 
 def test_both_losses_train_the_transformer_and_neither_the_null_text(model, batch):

@@ -98,12 +98,22 @@ def test_nothing_hidden_asks_nothing():
     assert run(never, initial=with_known(0, 0)) == []
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 5, 12])
-@pytest.mark.parametrize("temperature", [0.0, 1.5])
-def test_an_oracle_rebuilds_the_picture(num_steps, temperature):
-    truth = with_known(0, 0)
+@given(
+    num_steps=st.integers(1, H * W),
+    temperature=st.sampled_from([0.0, 1.5]),
+    order=st.sampled_from(["confidence", "halton", "raster"]),
+    schedule_on=st.sampled_from(["hidden", "all"]),
+    hidden=st.lists(st.integers(1, H * W), min_size=1, max_size=3),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_an_oracle_rebuilds_the_picture(num_steps, temperature, order, schedule_on, hidden, seed):
+    initial = with_known(*hidden, seed=seed)
+    filled = torch.randint(K, initial.shape, generator=seeded(seed + 2))
+    truth = torch.where(initial == K, filled, initial)
     logits = 1e4 * torch.nn.functional.one_hot(truth.flatten(1), K)
-    steps = run(lambda *_: logits, num_steps=num_steps, temperature=temperature)
+    steps = run(lambda *_: logits, len(hidden), num_steps=num_steps, temperature=temperature,
+                order=order, schedule_on=schedule_on, initial=initial)  # fmt: skip
     assert torch.equal(steps[-1].indices, truth)
 
 
