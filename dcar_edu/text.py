@@ -83,8 +83,9 @@ class TextEncoder(nn.Module):
                 f"prompts must be a list of one or more strings, got {prompts!r:.80}. "
                 "Put a single prompt into a list."
             )
+        prompts = [_clean(prompt) for prompt in prompts]
         pieces = self.pieces(
-            [_clean(prompt) for prompt in prompts],
+            prompts,
             return_tensors="pt",
             padding=True,
             truncation=True,
