@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dcar_edu import checkpoint
 from dcar_edu.generator import MaskedGenerator
 from dcar_edu.generator.transformer import positions
+from dcar_edu.state import parameter_groups
 
 
 def close(a, b):
@@ -221,3 +223,26 @@ def test_saved_in_16_bit(model, indices, text, tmp_path):
     loaded = MaskedGenerator.from_pretrained(tmp_path)
     assert {p.dtype for p in loaded.parameters()} == {torch.float32}
     assert torch.equal(loaded.head.weight, model.head.weight.bfloat16().float())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name"), [("missing", "blocks.1.mlp.2.bias"), ("unknown", "blocks.9.bias")]
+)
+def test_a_weight_too_few_or_too_many_is_refused(model, tmp_path, spoil, name):
+    model.save_pretrained(tmp_path)
+    tensors = checkpoint.load_tensors(tmp_path)
+    if tensors.pop(name, None) is None:
+        tensors[name] = torch.zeros(3)
+    checkpoint.save_tensors(tmp_path, tensors)
+    with pytest.raises(ValueError, match=rf"do not fit .*{spoil} \['{name}'\]"):
+        MaskedGenerator.from_pretrained(tmp_path)
+
+
+def test_only_matrices_of_the_generator_decay(model):
+    """Norms, biases and the token table do not."""
+    decayed, plain = parameter_groups(model, 0.03)
+    names = {id(p): name for name, p in model.named_parameters()}
+    spared = {n for n in names.values() if n.endswith("bias") or "norm" in n}
+    spared.add("tokens.weight")
+    assert {names[id(p)] for p in plain["params"]} == spared
+    assert {names[id(p)] for p in decayed["params"]} == set(names.values()) - spared
