@@ -78,6 +78,14 @@ def arms(steps: int) -> dict[str, tuple[Stage, ...]]:
     }
 
 
+def longer_last_stage(steps: int) -> dict[str, tuple[Stage, ...]]:
+    """Three stages whose decoder has more than the paper's one sixth to learn both paths."""
+    return {
+        "1:2:3": three_stages(steps, shares=(1, 2, 3)),
+        "1:1:4": three_stages(steps, shares=(1, 1, 4)),
+    }
+
+
 Verdict = Literal["better", "worse", "cannot tell"]
 SURE = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57}
 """Seeds -> Student's t for 95 % confidence, both sides."""
@@ -134,7 +142,7 @@ def train_arm(
     """Train one arm and judge it after one sixth, five sixths and all of the steps.
 
     Args:
-        arm: one of :func:`arms`.
+        arm: one of :func:`arms` or :func:`longer_last_stage`.
         seed: of the weights at the start, the pictures and the path draws.
         setting: how long, how many.
         features: loaded when not given.
@@ -148,7 +156,8 @@ def train_arm(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     features = features or load_features(device)
     tokenizer = small_tokenizer(setting.codes, seed).to(device)
-    plan = TokenizerTraining(stages=arms(setting.steps)[arm], l2=2.0, revive_every=100, seed=seed)
+    stages = (arms(setting.steps) | longer_last_stage(setting.steps))[arm]
+    plan = TokenizerTraining(stages=stages, l2=2.0, revive_every=100, seed=seed)
     train = CaptionedEmoji("train", setting.resolution, concepts=setting.concepts)
     stops = (setting.steps // 6, setting.steps - setting.steps // 6)
     found: dict[str, float] = {}
@@ -214,5 +223,8 @@ def _ablation(arm: str, seed: int, budget: str) -> dict[str, float]:
 EXPERIMENTS: dict[str, Experiment] = {
     "05_ablation": Experiment(
         "eight ways to train one tokenizer, equal pictures seen", tuple(arms(600)), _ablation
+    ),
+    "05_last_stage": Experiment(
+        "three stages with a longer last one", tuple(longer_last_stage(600)), _ablation
     ),
 }
