@@ -10,6 +10,7 @@ from dcar_edu.course.studies.study_05 import (
     SETTINGS,
     arms,
     fit_codes,
+    longer_last_stage,
     small_tokenizer,
     train_arm,
     verdict,
@@ -46,6 +47,15 @@ def test_arms_differ_in_what_their_names_say():
     ]
     assert "encoder" in plans["HART style"][1].trains
     assert plans["alternate only"][0].trains == ("decoder",)
+
+
+def test_a_longer_last_stage_takes_its_steps_from_the_one_before():
+    plans = longer_last_stage(1200)
+    assert tuple(plans) == EXPERIMENTS["05_last_stage"].arms
+    for plan, last in zip(plans.values(), (600, 800), strict=True):
+        usual = three_stages(1200)
+        assert [(s.path, s.trains) for s in plan] == [(s.path, s.trains) for s in usual]
+        assert [stage.steps for stage in plan] == [200, 1000 - last, last]
 
 
 def test_codes_start_at_latents_exactly_once_in_every_arm_that_reads_codes():
