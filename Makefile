@@ -89,6 +89,7 @@ bench: $(READY)  ## time the data room and the code search
 
 checkpoints: $(READY)  ## train the shipped checkpoints (resumable; hours on a CPU)
 	$(BIN)/dcar checkpoints emoji-128
+	$(BIN)/dcar checkpoints alignment
 
 clean:  ## remove what was built; keeps .venv and your own work in ~/.dcar_edu
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -49,6 +49,11 @@ def _places(out: Path, count: int) -> list[Path]:
 
 def checkpoints(arguments: argparse.Namespace) -> int:
     """Train a checkpoint that the course ships; goes on where it stopped."""
+    if arguments.name == "alignment":  # a judge, made in minutes in one go
+        from dcar_edu.course.aligning import train_alignment
+
+        train_alignment(arguments.out)
+        return 0
     from dcar_edu.course.making import train
 
     train(arguments.name, minutes=arguments.minutes, out=arguments.out)
@@ -145,9 +150,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, default=Path("dcar.png"), metavar="FILE.png")
 
     command = _add(commands, "checkpoints", checkpoints)
-    command.add_argument("name", help="for example emoji-128")
+    command.add_argument("name", help="emoji-128, or alignment (the judge)")
     command.add_argument("--minutes", type=float, help="training time, else the recipe's own")
-    command.add_argument("--out", type=Path, metavar="FOLDER", help="default data/checkpoints/NAME")
+    command.add_argument("--out", type=Path, metavar="FOLDER", help="default: where it is shipped")
 
     command = _add(commands, "experiment", experiment)
     command.add_argument("name")

@@ -1,6 +1,7 @@
 """How good is it? Every number says what it was measured on."""
 
 from dcar_edu.features import perceptual_distance
+from dcar_edu.metrics.alignment import Alignment, Retrieval, load_alignment, retrieval
 from dcar_edu.metrics.distribution import KIDEstimate, kid, kid_of_subsets
 from dcar_edu.metrics.judge import judge_tokenizer
 from dcar_edu.metrics.reconstruction import psnr, ssim
@@ -8,14 +9,18 @@ from dcar_edu.metrics.tokens import token_match
 from dcar_edu.tokenizer.quantizer import CodeUsage, code_usage
 
 __all__ = [
+    "Alignment",
     "CodeUsage",
     "KIDEstimate",
+    "Retrieval",
     "code_usage",
     "judge_tokenizer",
     "kid",
     "kid_of_subsets",
+    "load_alignment",
     "perceptual_distance",
     "psnr",
+    "retrieval",
     "ssim",
     "token_match",
 ]
