@@ -5,6 +5,7 @@
 
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -148,10 +149,10 @@ def _check_rows(spy: Spy, loss: float, ours: float) -> None:
             f"{TOKENS} tokens, each {TIMES} times: got {rows} rows in the head, expected "
             f"{TIMES * TOKENS}."
         )
-    moments = torch.cat([call[1] for call in spy.calls])
-    if len(moments.unique()) < 700 or moments.min() < 0 or moments.max() > 999:
+    drawn = torch.cat([call[1] for call in spy.calls])
+    if len(drawn.unique()) < 700 or drawn.min() < 0 or drawn.max() > 999:
         raise Wrong(
-            f"the times told to the head: got {len(moments.unique())} different ones, expected a "
+            f"the times told to the head: got {len(drawn.unique())} different ones, expected a "
             f"fresh draw from 0..999 for each of {TIMES * TOKENS} rows."
         )
     if abs(loss - ours) > 0.1:
@@ -179,48 +180,26 @@ def _loss_in_turns(
 
 
 def _multiplied(
-    head: Callable,
-    hidden: Tensor,
-    residual: Tensor,
-    scale: float,
-    times: int,
-    generator: torch.Generator,
+    head: Callable, hidden: Tensor, residual: Tensor, scale: float, *told: Any
 ) -> Tensor:
-    return residual_loss(head, hidden, residual * scale * scale, scale, times, generator)
+    return residual_loss(head, hidden, residual * scale * scale, scale, *told)
 
 
-def _detached(
-    head: Callable,
-    hidden: Tensor,
-    residual: Tensor,
-    scale: float,
-    times: int,
-    generator: torch.Generator,
-) -> Tensor:
-    return residual_loss(head, hidden.detach(), residual, scale, times, generator)
+def _detached(head: Callable, hidden: Tensor, *told: Any) -> Tensor:
+    return residual_loss(head, hidden.detach(), *told)
 
 
 def _not_repeated(
-    head: Callable,
-    hidden: Tensor,
-    residual: Tensor,
-    scale: float,
-    times: int,
-    generator: torch.Generator,
+    head: Callable, hidden: Tensor, residual: Tensor, scale: float, times: int, *told: Any
 ) -> Tensor:
-    return residual_loss(head, hidden, residual, scale, 1, generator)
+    return residual_loss(head, hidden, residual, scale, 1, *told)
 
 
 def _different_orders(
-    head: Callable,
-    hidden: Tensor,
-    residual: Tensor,
-    scale: float,
-    times: int,
-    generator: torch.Generator,
+    head: Callable, hidden: Tensor, residual: Tensor, scale: float, times: int, *told: Any
 ) -> Tensor:
     many = hidden.repeat_interleave(times, dim=0)
-    return residual_loss(head, many, residual.repeat(times, 1), scale, 1, generator)
+    return residual_loss(head, many, residual.repeat(times, 1), scale, 1, *told)
 
 
 EXERCISES = (
