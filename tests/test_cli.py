@@ -37,6 +37,13 @@ def test_a_wrong_command_line_exits_with_2(arguments, capsys):
     assert "usage: dcar" in capsys.readouterr().err
 
 
+def test_checkpoints_alignment_makes_the_judge(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr("dcar_edu.course.aligning.train_alignment", asked.append)
+    assert cli.main(["checkpoints", "alignment", "--out", str(tmp_path)]) == 0
+    assert asked == [tmp_path]
+
+
 def test_python_m_dcar_edu():
     command = [sys.executable, "-m", "dcar_edu", "--version"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dcar_edu import checkpoint
-from dcar_edu.course.aligning import fit
+from dcar_edu.course.aligning import card, fit
 from dcar_edu.data import CaptionedEmoji
 from dcar_edu.metrics.alignment import (
     AlignmentConfig,
@@ -91,6 +91,15 @@ def test_the_loss_is_log_n_when_nothing_is_known():
     torch.nn.init.zeros_(head.words.bias)
     loss = head.loss(torch.randn(2, 6), torch.randn(9, 5), torch.tensor([3, 8]))
     assert loss.item() == pytest.approx(torch.tensor(9.0).log().item(), abs=1e-5)
+
+
+def test_the_card_shows_what_was_measured():
+    found = {"real tiles": rank(torch.eye(7), torch.arange(7))}
+    made = {"pictures": 12, "labels": 7, "loss": 0.5, "minutes": 2.5, "threads": 3}
+    text = card(found, made)
+    assert "| real tiles | 1.000 | 1.000 |" in text
+    assert "7 candidates" in text
+    assert "Chance is 14.29%" in text
 
 
 def test_saved_and_read_back(tmp_path):
