@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dcar_edu.course.grader import Notebook, _read, extract, grade
+from dcar_edu.course.answers import Notebook, extract, read_notebook
+from dcar_edu.course.grader import grade
 from dcar_edu.course.sandbox import Answer, Limits, attempt
 
 RIGHT = '''
@@ -97,7 +98,7 @@ def test_only_what_the_answer_uses_is_cut_out(tmp_path: Path):
         CHECK,
         "token_grid(",
     )
-    read = _read(path)
+    read = read_notebook(path)
     assert isinstance(read, Notebook)
     found = extract(read, "00.1")
     assert isinstance(found, Answer)
@@ -118,7 +119,7 @@ def test_only_what_the_answer_uses_is_cut_out(tmp_path: Path):
     ],
 )
 def test_why_there_is_no_answer(tmp_path: Path, cells: tuple[str, ...], said: str):
-    read = _read(notebook(tmp_path / "a.ipynb", *cells))
+    read = read_notebook(notebook(tmp_path / "a.ipynb", *cells))
     assert isinstance(read, Notebook)
     assert extract(read, "00.1") == said
 
