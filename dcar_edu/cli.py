@@ -107,6 +107,20 @@ def course_grade(arguments: argparse.Namespace) -> int:
     return grade(arguments.folder, arguments.seed, arguments.out)
 
 
+def course_mine(arguments: argparse.Namespace) -> int:
+    """Build DC-AR from your own answers, train it for minutes and draw the wolf."""
+    from dcar_edu.course.mine import mine
+
+    return mine(arguments.folder, arguments.out, arguments.minutes, arguments.seed)
+
+
+def course_guide(arguments: argparse.Namespace) -> int:
+    """Write a page for instructors about each lesson."""
+    from dcar_edu.course.guide import guide
+
+    return guide(arguments.out)
+
+
 def course_status(arguments: argparse.Namespace) -> int:
     """Show which lessons and exercises are done."""
     from dcar_edu.course.progress import status
@@ -192,6 +206,17 @@ def _add_course(course: argparse._SubParsersAction) -> None:
     command.add_argument("--out", type=Path, default=Path("grades.csv"), metavar="FILE.csv")
 
     _add(course, "status", course_status)
+
+    command = _add(course, "guide", course_guide)
+    command.add_argument("--out", type=Path, metavar="DIR", help="default: build/guide")
+
+    command = _add(course, "mine", course_mine)
+    command.add_argument(
+        "folder", nargs="?", type=Path, metavar="DIR", help="your notebooks, beside kept answers"
+    )
+    command.add_argument("--out", type=Path, default=Path("my_dcar.py"), metavar="FILE.py")
+    command.add_argument("--minutes", type=float, default=5.0, help="of training (default 5)")
+    command.add_argument("--seed", type=int, default=0)
 
 
 def _group(commands: argparse._SubParsersAction, name: str, says: str):

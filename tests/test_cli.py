@@ -164,6 +164,31 @@ def test_grade(monkeypatch):
     assert asked == [(Path("class"), 7, Path("marks.csv"))]
 
 
+def test_mine(monkeypatch):
+    asked = []
+    put(monkeypatch, "dcar_edu.course.mine", mine=lambda *values: asked.append(values) or 0)
+    assert cli.main(["course", "mine"]) == 0
+    more = ["--out", "me.py", "--minutes", "2.5", "--seed", "3"]
+    assert cli.main(["course", "mine", "work", *more]) == 0
+    assert asked == [(None, Path("my_dcar.py"), 5.0, 0), (Path("work"), Path("me.py"), 2.5, 3)]
+
+
+def test_guide(monkeypatch):
+    asked = []
+    put(monkeypatch, "dcar_edu.course.guide", guide=lambda *values: asked.append(values) or 0)
+    assert cli.main(["course", "guide"]) == 0
+    assert cli.main(["course", "guide", "--out", "pages"]) == 0
+    assert asked == [(None,), (Path("pages"),)]
+
+
+def test_the_course_commands_are_listed(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["course", "--help"])
+    shown = capsys.readouterr().out
+    for command in ("build", "run", "grade", "status", "guide", "mine"):
+        assert f"    {command} " in shown
+
+
 def test_experiment(monkeypatch):
     asked = []
 
