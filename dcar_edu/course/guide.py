@@ -94,7 +94,9 @@ def _goal(lesson: Lesson) -> str:
         f"Needs: {front.needs}. {'A GPU is wanted' if front.gpu else 'A CPU is enough'}; "
         f"memory {front.memory}. It writes {front.writes}."
     )
-    return "\n\n".join(filter(None, [f"**Goal.** {front.builds}.", "\n".join(able), facts]))
+    return "\n\n".join(
+        filter(None, [f"**What is built:** {front.builds}.", "\n".join(able), facts])
+    )
 
 
 def _plan(lesson: Lesson, found: list[Section]) -> str:
@@ -118,7 +120,10 @@ def _plan(lesson: Lesson, found: list[Section]) -> str:
 
 def _figures(found: list[Section], lesson: Lesson) -> str:
     """Up to three figures: where they stand, and what is seen in them."""
-    rows = [f"1. *{section.title}.* {alt}" for section, alt in chosen(found, 3)]
+    rows = [
+        f"{place}. *{section.title}.* {alt}"
+        for place, (section, alt) in enumerate(chosen(found, 3), start=1)
+    ]
     return "\n".join(rows) or f"Lesson {lesson.number} has no figure of its own."
 
 
@@ -189,10 +194,16 @@ def _quiz(lesson: Lesson) -> Iterator[str]:
     for question in _asked(lesson):
         yield f"**{question.id}** {question.text}"
         yield "\n".join(
-            f"- {'**' if choice.correct else ''}{letter}) {choice.text}"
-            f"{' (right)**' if choice.correct else ''} {choice.explain}"
+            f"- **{letter}) {_ended(choice.text)}** (right) {choice.explain}"
+            if choice.correct
+            else f"- {letter}) {_ended(choice.text)} {choice.explain}"
             for letter, choice in zip("abcdefgh", shuffled(question), strict=False)
         )
+
+
+def _ended(text: str) -> str:
+    """A sentence with its full stop."""
+    return text if text[-1:] in ".?!" else f"{text}."
 
 
 def _row(*cells: object) -> str:
