@@ -46,7 +46,16 @@ class GenerationStep:
 
 @dataclass
 class Drawing:
-    """A batch of pictures on their way, and the hidden states that the residual head needs."""
+    """A batch of pictures on their way, and the hidden states that the residual head needs.
+
+    A picture with fewer hidden tokens than steps takes the last steps of the guidance schedule:
+    its known tokens count as drawn before.
+
+    Deviates:
+        The released code plans on all tokens (``schedule_on="all"``), so every picture takes every
+        step. Counted from the first step, a single hidden token would be drawn without guidance by
+        the schedules that begin without it.
+    """
 
     model: MaskedGenerator
     cond: TextMemory
@@ -73,7 +82,7 @@ class Drawing:
             latest[:] = [out.hidden for out in (cond, *null)]
             if not null:
                 return cond.logits
-            return guide(cond.logits, null[0].logits, self.guidance.at(step, self.num_steps))
+            return guide(cond.logits, null[0].logits, self._scales(step, cond.logits))
 
         for step in sample_tokens(
             predict,
@@ -94,6 +103,17 @@ class Drawing:
         """One pass with the text and, if anything is guided, one without."""
         memories = [self.cond] if self.null is None else [self.cond, self.null]
         return [self.model.predict(indices.to(self.model.device), words) for words in memories]
+
+    def _scales(self, step: int, logits: Tensor) -> Tensor:
+        """The guidance of every picture in this step, ``(b, 1, 1)``."""
+        skipped = [0] * len(logits)
+        if self.initial is not None and self.schedule_on == "hidden":
+            hidden = (self.initial == self.model.mask_id).sum((1, 2))
+            skipped = (self.num_steps - hidden).clamp(min=0).tolist()
+        places = [min(step + first, self.num_steps) for first in skipped]
+        scales = [self.guidance.at(place, self.num_steps) for place in places]
+        exact = torch.promote_types(logits.dtype, torch.float32)
+        return torch.tensor(scales, dtype=exact, device=logits.device)[:, None, None]
 
     def _keep(self, latest: list[Tensor], active: Tensor) -> None:
         """Each picture's residuals are drawn from the hidden states of its own last step."""

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dcar_edu import drawing
 from dcar_edu.drawing import Drawing, in_chunks, seed_numbers, seeds
 from dcar_edu.generator import GeneratorConfig, MaskedGenerator
 from dcar_edu.generator.guidance import SCHEDULES, Guidance
@@ -112,6 +113,30 @@ def test_guidance_changes_a_drawing():
     plain, pushed = (draw([3, 5], [6, 4], Guidance(s)) for s in (0.0, 4.5))
     assert not torch.equal(plain[0], pushed[0])
     assert (plain[1] - pushed[1]).abs().max() > 1e-3
+
+
+def test_few_hidden_tokens_take_the_last_steps_of_the_guidance_schedule(monkeypatch):
+    """Four steps, 6, 2 and 1 hidden tokens: their last steps are guided alike."""
+    asked, guide = [], drawing.guide
+    monkeypatch.setattr(
+        drawing, "guide", lambda c, u, s: asked.append(s.flatten().tolist()) or guide(c, u, s)
+    )
+    draw([3, 5, 8], [6, 2, 1], Guidance(4.0, "linear"))
+    assert asked == [[0, 2, 3], [1, 3, 3], [2, 3, 3], [3, 3, 3]]
+    asked.clear()
+    draw([3, 5, 8], [6, 2, 1], Guidance(4.0, "linear"), schedule_on="all")
+    assert asked == [[0, 0, 0], [1, 1, 1], [2, 2, 2], [3, 3, 3]]
+
+
+@pytest.mark.parametrize("schedule", ["linear", "power-cosine"])
+def test_a_single_hidden_token_is_guided(schedule):
+    """Though the schedule begins without guidance: by the scale of its last step."""
+    rows, counts, own = list(range(12)), [1] * 12, {"residual": 1.0}
+    found, residuals = draw(rows, counts, Guidance(4.5, schedule, **own))
+    last, same = draw(rows, counts, Guidance(Guidance(4.5, schedule).at(4, 4), **own))
+    assert torch.equal(found, last)
+    torch.testing.assert_close(residuals, same, atol=1e-9, rtol=0)
+    assert not torch.equal(found, draw(rows, counts, Guidance(0.0, **own))[0])
 
 
 def test_chunks_keep_prompts_and_seeds_together():

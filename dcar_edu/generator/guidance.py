@@ -12,7 +12,7 @@ from torch import Tensor
 SCHEDULES = ("constant", "linear", "power-cosine")
 
 
-def guide(cond: Tensor, uncond: Tensor, scale: float) -> Tensor:
+def guide(cond: Tensor, uncond: Tensor, scale: float | Tensor) -> Tensor:
     """Push a guess away from the one made without text: ``cond + s * (cond - uncond)``.
 
     ``s = 0`` is no guidance. The other common form, ``uncond + w * (cond - uncond)``, has
