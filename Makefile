@@ -83,9 +83,10 @@ notebooks: $(READY)  ## build lessons/ and solutions/ from lessons/src
 docs: $(READY)  ## build/site: API pages and the executed lessons
 	$(BIN)/python -m dcar_edu.course.docs build/site
 
-bench: $(READY)  ## time the data room and the code search
+bench: $(READY)  ## time the data room, the code search and sampling (minutes, 7 GB of memory)
 	$(BIN)/dcar bench data
 	$(BIN)/dcar bench vq
+	$(BIN)/dcar bench sample
 
 checkpoints: $(READY)  ## train the shipped checkpoints (resumable; hours on a CPU)
 	$(BIN)/dcar checkpoints emoji-128

@@ -77,6 +77,15 @@ def bench_vq(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def bench_sample(arguments: argparse.Namespace) -> int:
+    """Time sampling: keeping the words' keys and values, and the residual head's share."""
+    from dcar_edu.bench.sample import report
+
+    presets = [arguments.preset] if arguments.preset else ["paper", "small"]
+    print(report(presets=presets, repeats=arguments.repeats, threads=arguments.threads))
+    return 0
+
+
 def experiment(arguments: argparse.Namespace) -> int:
     """Run the arms of a comparison and add their lines to lessons/results."""
     from dcar_edu.course.experiments import experiment as run
@@ -182,6 +191,11 @@ def _parser() -> argparse.ArgumentParser:
 
     command = _add(bench, "vq", bench_vq)
     command.add_argument("--repeats", type=int, default=3, help="timed runs of each side")
+    command.add_argument("--threads", type=int, help="CPU threads, as they are if left out")
+
+    command = _add(bench, "sample", bench_sample)
+    command.add_argument("--preset", help="nano, small or paper; paper and small if left out")
+    command.add_argument("--repeats", type=int, default=3, help="timed runs; the median counts")
     command.add_argument("--threads", type=int, help="CPU threads, as they are if left out")
 
     _add_course(_group(commands, "course", "build, run and grade the lessons"))

@@ -233,3 +233,21 @@ def test_bench_vq(monkeypatch, capsys):
     assert cli.main(["bench", "vq", "--repeats", "5", "--threads", "1"]) == 0
     assert asked == [{"repeats": 3, "threads": None}, {"repeats": 5, "threads": 1}]
     assert capsys.readouterr().out == "speed 2.00x\n" * 2
+
+
+def test_bench_sample(monkeypatch, capsys):
+    asked = []
+
+    def report(**options):
+        asked.append(options)
+        return "words kept 2.00x"
+
+    put(monkeypatch, "dcar_edu.bench.sample", report=report)
+    assert cli.main(["bench", "sample"]) == 0
+    options = ["--preset", "nano", "--repeats", "5", "--threads", "1"]
+    assert cli.main(["bench", "sample", *options]) == 0
+    assert asked == [
+        {"presets": ["paper", "small"], "repeats": 3, "threads": None},
+        {"presets": ["nano"], "repeats": 5, "threads": 1},
+    ]
+    assert capsys.readouterr().out == "words kept 2.00x\n" * 2
