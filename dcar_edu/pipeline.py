@@ -149,9 +149,17 @@ class DCAR(nn.Module):
         Raises:
             ValueError: see :meth:`generate`.
         """
-        for step in self._draw(prompts, **options).steps():
+        drawings = []
+        for some, numbers in in_chunks(prompts, options.pop("seed", None)):
+            options["seed"] = numbers
+            drawings.append(self._draw(some, **options))
+        for steps in zip(*(drawing.steps() for drawing in drawings), strict=True):
             yield GenerationStep(
-                step.step, step.indices, step.mask, step.confidence, self.preview(step)
+                steps[0].step,
+                torch.cat([step.indices for step in steps]),
+                torch.cat([step.mask for step in steps]),
+                torch.cat([step.confidence for step in steps]),
+                [picture for step in steps for picture in self.preview(step)],
             )
 
     def generate_tokens(

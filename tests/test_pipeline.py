@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from dcar_edu import DCAR, images, pipeline, text
+from dcar_edu import DCAR, drawing, images, pipeline, text
 from dcar_edu.drawing import Drawing
 from dcar_edu.generator import GeneratorConfig, MaskedGenerator, sample_tokens
 from dcar_edu.generator.guidance import SCHEDULES, Guidance
@@ -314,6 +314,32 @@ def test_steps_are_recorded(model):
         hidden = record.mask.numpy().repeat(4, axis=1).repeat(4, axis=2)
         assert (arrays(record.preview)[hidden] == grey).all()
         assert len(np.unique(arrays(record.preview)[~hidden])) > 3
+
+
+def test_steps_of_many_prompts_are_drawn_in_chunks(model, monkeypatch):
+    """Two at a time, though a record holds all; tokens, seeds and pictures stay in order."""
+    monkeypatch.setattr(drawing, "CHUNK", 2)
+    sizes, predict = [], MaskedGenerator.predict
+    monkeypatch.setattr(
+        MaskedGenerator, "predict", lambda *a: sizes.append(len(a[1])) or predict(*a)
+    )
+    prompts, options = ["a red cat", "fox", "owl", "a hat", "sea"], {"num_steps": 3, "seed": 5}
+    records = list(model.generate_steps(prompts, **options))
+    assert sorted(set(sizes)) == [1, 2]
+    assert [record.step for record in records] == [1, 2, 3]
+    known = torch.zeros(5, 2, 3, dtype=torch.bool)
+    for record in records:
+        grids = (record.indices, record.mask, record.confidence)
+        assert [grid.shape for grid in grids] == [(5, 2, 3)] * 3
+        assert torch.equal(record.indices == 7, record.mask)
+        assert torch.equal(record.confidence.isinf(), known)
+        known = ~record.mask
+        assert len(record.preview) == 5
+    tokens = model.generate_tokens(prompts, **options)
+    assert torch.equal(records[-1].indices, tokens)
+    discrete = model.generate(prompts, residual_steps=0, **options)
+    assert apart(records[-1].preview, discrete) == 0
+    assert options == {"num_steps": 3, "seed": 5}
 
 
 def test_unequal_masks_neighbours_change_nothing_not_even_residuals(model):
