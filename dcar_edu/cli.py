@@ -32,6 +32,9 @@ def generate(arguments: argparse.Namespace) -> int:
         arguments.prompts,
         num_steps=arguments.steps,
         guidance=arguments.guidance,
+        guidance_schedule=arguments.guidance_schedule,
+        residual_method=arguments.residual_method,
+        residual_clip=arguments.residual_clip,
         seed=arguments.seed,
     )
     for path, picture in zip(_places(arguments.out, len(pictures)), pictures, strict=True):
@@ -164,13 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     command = _add(commands, "doctor", doctor)
     command.add_argument("--quick", action="store_true", help="skip the five-second speed test")
 
-    command = _add(commands, "generate", generate)
-    command.add_argument("prompts", nargs="+", metavar="PROMPT", help="each one in quotes")
-    command.add_argument("--model", default="emoji-128", help="a folder, a shipped name, a Hub id")
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--steps", type=int, default=12, help="sampling steps (default 12)")
-    command.add_argument("--guidance", type=float, default=4.5, help="0 = off (default 4.5)")
-    command.add_argument("--out", type=Path, default=Path("dcar.png"), metavar="FILE.png")
+    _add_generate(_add(commands, "generate", generate))
 
     command = _add(commands, "checkpoints", checkpoints)
     command.add_argument("name", help="emoji-128, or alignment (the judge)")
@@ -184,7 +181,27 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--budget", choices=["smoke", "cpu", "gpu"])
     command.add_argument("--force", action="store_true", help="run again what is already there")
 
-    bench = _group(commands, "bench", "time a part of the library")
+    _add_bench(_group(commands, "bench", "time a part of the library"))
+    _add_course(_group(commands, "course", "build, run and grade the lessons"))
+    return parser
+
+
+def _add_generate(command: argparse.ArgumentParser) -> None:
+    command.add_argument("prompts", nargs="+", metavar="PROMPT", help="each one in quotes")
+    command.add_argument("--model", default="emoji-128", help="a folder, a shipped name, a Hub id")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--steps", type=int, default=12, help="sampling steps (default 12)")
+    command.add_argument("--guidance", type=float, default=4.5, help="0 = off (default 4.5)")
+    schedules, methods = ["constant", "linear", "power-cosine"], ["ancestral", "ddim"]
+    command.add_argument("--guidance-schedule", choices=schedules, default="constant")
+    command.add_argument("--residual-method", choices=methods, default="ancestral")
+    command.add_argument(
+        "--residual-clip", type=float, help="in units of its scale; the model's own if left out"
+    )
+    command.add_argument("--out", type=Path, default=Path("dcar.png"), metavar="FILE.png")
+
+
+def _add_bench(bench: argparse._SubParsersAction) -> None:
     command = _add(bench, "data", bench_data)
     command.add_argument("--resolution", type=int, default=128)
     command.add_argument("--seconds", type=float, default=3.0)
@@ -197,9 +214,6 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--preset", help="nano, small or paper; paper and small if left out")
     command.add_argument("--repeats", type=int, default=3, help="timed runs; the median counts")
     command.add_argument("--threads", type=int, help="CPU threads, as they are if left out")
-
-    _add_course(_group(commands, "course", "build, run and grade the lessons"))
-    return parser
 
 
 def _add_course(course: argparse._SubParsersAction) -> None:

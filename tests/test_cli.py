@@ -1,3 +1,4 @@
+import inspect
 import subprocess
 import sys
 import types
@@ -7,7 +8,8 @@ import pytest
 from PIL import Image
 
 import dcar_edu
-from dcar_edu import cli
+from dcar_edu import cli, pipeline
+from dcar_edu.generator.guidance import SCHEDULES
 
 ONLY_BUILD = {"execute": None, "budget": None}
 
@@ -104,7 +106,35 @@ def test_generate_writes_one_picture(monkeypatch, tmp_path, capsys):
         assert picture.size == (8, 4)
     assert capsys.readouterr().out == f"{out}\n"
     wanted = {"model": "mine", "prompts": ["a wolf"], "num_steps": 5, "guidance": 2.5, "seed": 7}
-    assert Model.asked == wanted
+    assert Model.asked == {**wanted, **PLAIN}
+
+
+PLAIN = {"guidance_schedule": "constant", "residual_method": "ancestral", "residual_clip": None}
+
+
+def test_generate_hands_on_every_option(monkeypatch, tmp_path):
+    monkeypatch.setattr(dcar_edu, "DCAR", Model, raising=False)
+    options = ["--guidance-schedule", "power-cosine", "--residual-method", "ddim"]
+    options += ["--residual-clip", "2.5", "--out", str(tmp_path / "p.png")]
+    assert cli.main(["generate", "a wolf", *options]) == 0
+    changed = {"guidance_schedule": "power-cosine", "residual_method": "ddim", "residual_clip": 2.5}
+    assert {name: Model.asked[name] for name in changed} == changed
+
+
+def test_generate_has_the_defaults_and_schedules_of_the_library(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(dcar_edu, "DCAR", Model, raising=False)
+    parameters = inspect.signature(pipeline.DCAR.generate).parameters
+    assert cli.main(["generate", "a wolf", "--out", str(tmp_path / "p.png")]) == 0
+    asked = {name: value for name, value in Model.asked.items() if name in parameters}
+    del asked["prompts"], asked["seed"]
+    assert asked == {name: parameters[name].default for name in asked}
+    assert len(asked) == 5
+    for name in SCHEDULES:
+        options = ["--guidance-schedule", name, "--out", str(tmp_path / "p.png")]
+        assert cli.main(["generate", "a wolf", *options]) == 0
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["generate", "a wolf", "--guidance-schedule", "cosine"])
+    assert "invalid choice: 'cosine'" in capsys.readouterr().err
 
 
 def test_generate_numbers_several_pictures(monkeypatch, tmp_path):
