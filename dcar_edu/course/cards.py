@@ -134,6 +134,7 @@ Prompts were drawn in 12 steps with guidance 4.5 and temperature 1.5.
 |---|---|---|---|
 | tokenizer | {tokenizer_steps} | {tokenizer_batch} | {tokenizer_minutes} min |
 | generator | {generator_steps} | {generator_batch} | {generator_minutes} min |
+| its residual head once more, alone | {head_steps} | {head_pictures} | {head_minutes} min |
 
 On {device}, float32. Steps of the tokenizer's stages: {stages} (not the paper's 1:4:1, see
 `DEVIATIONS.md`). Pixel loss L1 + {l2:g} x MSE; no perceptual and no adversarial term.
@@ -167,4 +168,6 @@ def card(name: str, recipe: Recipe, found: dict[str, Any]) -> str:
         tokenizer_batch=recipe.tokenizer_batch,
         generator_steps=recipe.generator_training.steps,
         generator_batch=recipe.generator_batch,
+        head_steps=recipe.head_training.steps,
+        head_pictures=f"{recipe.head_batch} tokens",
     )

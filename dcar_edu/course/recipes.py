@@ -26,6 +26,12 @@ class Recipe:
     """Share of each tokenizer batch taken from the pictures that the generator learns."""
     generator_training: GeneratorTraining
     generator_batch: int
+    head_training: GeneratorTraining
+    """The residual head once more, alone: it learns far more slowly than the transformer."""
+    head_batch: int
+    """Tokens a step."""
+    head_passes: int
+    """How often each picture is hidden anew to make the head's data."""
     concepts: int
     """How many concepts the generator learns: the first in hash order that show a thing."""
     styles: tuple[str, ...]
@@ -43,6 +49,9 @@ RECIPES = {
         learnt_share=0.5,
         generator_training=GeneratorTraining(steps=2000),
         generator_batch=64,
+        head_training=GeneratorTraining(steps=40000, seed=1),
+        head_batch=512,
+        head_passes=24,
         concepts=560,
         styles=("3d",),
         backgrounds=("white", "pale blue"),

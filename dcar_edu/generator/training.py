@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
 from dcar_edu.generator.masking import random_mask
 from dcar_edu.generator.model import MaskedGenerator
@@ -102,7 +102,7 @@ def masked_loss(
     return (weights * each).sum() / (weights.sum() + 1e-8)
 
 
-def begin(model: MaskedGenerator, config: GeneratorTraining) -> TrainingState:
+def begin(model: nn.Module, config: GeneratorTraining) -> TrainingState:
     """A fresh state for :func:`train_generator`; save and load it to survive a stop."""
     return TrainingState.begin(
         model,

@@ -12,7 +12,7 @@ from dcar_edu.course import cards, making, recipes
 from dcar_edu.course.making import Clock, OutOfTime, train
 from dcar_edu.course.recipes import RECIPES, Recipe, learnt_examples
 from dcar_edu.data import CaptionedEmoji
-from dcar_edu.generator import GeneratorConfig
+from dcar_edu.generator import GeneratorConfig, MaskedGenerator
 from dcar_edu.generator import config as generator_sizes
 from dcar_edu.generator.training import GeneratorTraining
 from dcar_edu.state import TrainingState
@@ -29,6 +29,9 @@ POCKET = Recipe(
     learnt_share=0.4,
     generator_training=GeneratorTraining(steps=3, warmup_steps=1),
     generator_batch=2,
+    head_training=GeneratorTraining(steps=2, warmup_steps=1, seed=1),
+    head_batch=7,
+    head_passes=3,
     concepts=5,
     styles=("3d",),
     backgrounds=("white", "pale blue"),
@@ -122,8 +125,8 @@ def test_a_stopped_recipe_goes_on_and_gives_the_same_checkpoint(pocket, in_home,
     while (stopped := in_home("stopped", minutes=0)) is None:
         calls += 1
         assert calls < 9, "it never ends"
-    # Each call ends after one step, but the last step of a part goes on: 4 + 3 steps, 6 calls.
-    assert calls == 6
+    # Each call ends after one step, but the last step of a part goes on: 4 + 3 + 2 steps, 7 calls.
+    assert calls == 7
     assert equal(whole, stopped)
     said = capsys.readouterr().out
     assert "stopped after 0 minutes; the same command goes on from" in said
@@ -131,7 +134,7 @@ def test_a_stopped_recipe_goes_on_and_gives_the_same_checkpoint(pocket, in_home,
     numbers = [json.loads((folder / "metrics.json").read_text()) for folder in (whole, stopped)]
     for found in numbers:
         assert found.pop("judged_in_seconds") >= 0
-        for part in ("tokenizer_minutes", "generator_minutes"):
+        for part in ("tokenizer_minutes", "generator_minutes", "head_minutes"):
             found.pop(part)
     assert numbers[0] == numbers[1]
 
@@ -146,7 +149,7 @@ def test_a_stopped_recipe_goes_on_and_gives_the_same_checkpoint(pocket, in_home,
     assert f"| {numbers[0]['psnr_hybrid']} dB |" in (whole / "README.md").read_text()
 
 
-@pytest.mark.parametrize("killed_at", [3, 6])
+@pytest.mark.parametrize("killed_at", [3, 6, 8])
 def test_a_killed_recipe_goes_on_and_gives_the_same_checkpoint(
     pocket, in_home, monkeypatch, killed_at
 ):
@@ -166,7 +169,7 @@ def test_a_killed_recipe_goes_on_and_gives_the_same_checkpoint(
     with pytest.raises(KeyboardInterrupt):
         in_home("killed")
     assert equal(whole, in_home("killed"))
-    assert len(updates) == 4 + 3 + 1
+    assert len(updates) == 4 + 3 + 2 + 1
 
 
 def test_another_tokenizer_gets_another_generator(pocket, in_home, monkeypatch, tmp_path):
@@ -183,7 +186,42 @@ def test_another_tokenizer_gets_another_generator(pocket, in_home, monkeypatch, 
         TrainingState, "apply_gradients", lambda *a: updates.append(apply(*a)) or updates[-1]
     )
     in_home("home")
-    assert len(updates) == 3
+    assert len(updates) == 3 + 2
+
+
+def pocket_model():
+    """An untrained model of the pocket's size, beside its pictures as tokens."""
+    torch.manual_seed(4)
+    model = DCAR(HybridTokenizer(SIZES), MaskedGenerator(MASKED), text_encoder("", length=6)).eval()
+    return model, making.encode_all(*learnt_examples(POCKET), model.tokenizer, model.text_encoder)
+
+
+def test_hidden_states_are_those_of_masked_pictures_beside_their_residuals(pocket):
+    model, tokens = pocket_model()
+    pictures = len(tokens.indices)
+    hidden, residuals = making.hidden_states(model, tokens, 3, POCKET.head_training)
+    assert hidden.shape == (3 * pictures * 16, 16)
+    assert not hidden.requires_grad
+    each = residuals.unflatten(0, (3, pictures, 4, 4))
+    for turn in each:
+        torch.testing.assert_close(turn, tokens.residuals.permute(0, 2, 3, 1))
+    turns = hidden.unflatten(0, (3, pictures, 16))
+    assert not torch.equal(turns[0], turns[1])  # hidden anew
+    everything = GeneratorTraining(steps=1, text_drop=1.0)
+    without, _ = making.hidden_states(model, tokens, 1, everything)
+    tokens.text[:] = 9.0
+    changed, _ = making.hidden_states(model, tokens, 1, everything)
+    torch.testing.assert_close(without, changed)  # every text was dropped
+
+
+def test_the_head_learns_alone(pocket, tmp_path):
+    model, _ = pocket_model()
+    before = {name: value.clone() for name, value in model.generator.state_dict().items()}
+    making.make_head(POCKET, model, tmp_path, Clock())
+    after = model.generator.state_dict()
+    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    assert "residual_head.output.linear.weight" in moved
+    assert all(name.startswith("residual_head.") for name in moved)
 
 
 NUMBERS = dict.fromkeys(
