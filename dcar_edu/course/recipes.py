@@ -49,7 +49,7 @@ RECIPES = {
         learnt_share=0.5,
         generator_training=GeneratorTraining(steps=2000),
         generator_batch=64,
-        head_training=GeneratorTraining(steps=40000, seed=1),
+        head_training=GeneratorTraining(steps=28000, seed=1),
         head_batch=512,
         head_passes=24,
         concepts=560,
