@@ -80,13 +80,14 @@ def _import(name: str, value: Any) -> str:
     if isinstance(value, ModuleType):
         where = value.__name__
         return f"import {where}" if where == name else f"import {where} as {name}"
-    place, known = getattr(value, "__module__", None), getattr(value, "__name__", None)
-    if not place or not known or place in ("__main__", "builtins"):
+    known = getattr(value, "__name__", None)
+    if not known or not callable(value):
         return ""
-    if getattr(sys.modules.get(place), known, _NOTHING) is not value:
-        return ""
-    alias = "" if known == name else f" as {name}"
-    return f"from {place} import {known}{alias}"
+    for place in (getattr(value, "__module__", None), "torch", "torch.nn.functional"):
+        module = None if place in (None, "__main__", "builtins") else sys.modules.get(str(place))
+        if getattr(module, known, _NOTHING) is value:  # torch's built-in ones name no module
+            return f"from {place} import {known}" + ("" if known == name else f" as {name}")
+    return ""
 
 
 def _is_plain(value: Any) -> bool:

@@ -5,6 +5,9 @@ from math import floor as down
 
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
+from torch import exp
+from torch.nn.functional import gelu, linear
 
 from dcar_edu.course import checks, keeping
 from dcar_edu.course.checks import check
@@ -106,3 +109,48 @@ def test_a_check_passes_whatever_keeping_does(broken, tmp_path, monkeypatch, cap
 def test_only_functions_written_with_def_are_kept(fn):
     with pytest.raises((ValueError, TypeError), match="written with def"):
         keeping.keep("00.1", fn)
+
+
+def activation(x):
+    return gelu(exp(linear(x, x)))
+
+
+def test_functions_of_torch_that_name_no_module_are_imported(tmp_path):
+    text = keeping.keep("00.1", activation).read_text()
+    names: dict = {}
+    exec(text, names)
+    x = torch.eye(2)
+    assert torch.equal(names["activation"](x), activation(x))
+
+
+CELLS = """
+from dcar_edu.course import check
+def masked_after(tokens, steps):
+    return [tokens - tokens * step // steps for step in range(1, steps + 1)]
+===
+masked_after = check("08.1", masked_after)
+===
+import torch as t
+def sample(predict, batch, tokens, steps, mask_id):  # in a cell
+    ids = t.full((batch, tokens), mask_id)
+    for step, keep in enumerate(masked_after(tokens, steps), start=1):
+        sure, best = predict(ids, step).max(dim=-1)
+        sure = sure.masked_fill(ids != mask_id, float("inf"))
+        stay = sure.argsort(dim=1, stable=True).argsort(dim=1) < keep
+        ids = t.where((ids == mask_id) & ~stay, best, ids)
+    return ids
+===
+sample = check("08.5", sample)
+"""
+
+
+def test_answers_in_cells_of_a_notebook_are_kept(tmp_path):
+    shell = InteractiveShell()
+    for cell in CELLS.split("==="):
+        shell.run_cell(cell, store_history=True).raise_error()
+    assert [path.name for path in (tmp_path / "answers").iterdir()] == ["08.5.py"]
+    text = (tmp_path / "answers" / "08.5.py").read_text()
+    assert "import torch as t" in text
+    assert "# in a cell" in text
+    # 08.1 was wrong, so the lesson went on with the library's function, and so does the file
+    assert "from dcar_edu.course.lessons.lesson_08 import masked_after" in text

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from dcar_edu.course import keeping
-from dcar_edu.course.checks import exercise
-from dcar_edu.course.mine import mine, training
+from dcar_edu.course.checks import Result, exercise
+from dcar_edu.course.mine import collecting, mine, training, writing
 from dcar_edu.course.mine.collecting import collect
 from dcar_edu.course.mine.parts import UNUSED, USED, every_id, fill
 from dcar_edu.course.mine.writing import file_text
@@ -118,6 +118,27 @@ def test_the_model_calls_what_it_says_it_uses(tmp_path, loaded):
     assert found["steps"] == 1
     with Image.open(tmp_path / "wolf.png") as picture:
         assert picture.size == (4 * 256 + 5 * 4, 256 + 2 * 4)
+
+
+def test_training_lowers_both_losses_and_leaves_the_tokenizer_alone(loaded, shipped):
+    before = shipped.tokenizer.fingerprint()
+    model, _, prompt = training.assemble({}, seed=1)
+    assert prompt == "a 3D emoji of a wolf on a white background"
+    assert not any(weight.requires_grad for weight in shipped.tokenizer.parameters())
+    generator = torch.Generator().manual_seed(2)
+    first = [loss.item() for loss in model.losses(4, generator)]
+    assert training.train(model, 600, seed=1, steps=40) == 40
+    last = [loss.item() for loss in model.losses(4, generator)]
+    assert last[0] < first[0] - 2  # from ln 1024
+    assert last[1] < first[1] - 0.2
+    assert shipped.tokenizer.fingerprint() == before
+
+
+def test_a_loss_that_is_no_number_names_the_functions_to_look_at(loaded):
+    parts = {"10.2": lambda head, hidden, *rest: hidden.sum() * float("nan")}
+    model = training.assemble(parts)[0]
+    with pytest.raises(ValueError, match="loss is nan after 0 steps.*07.3 and 10.2"):
+        training.train(model, 60, steps=1)
 
 
 # Collecting -------------------------------------------------------------------------------------
@@ -287,6 +308,25 @@ def test_names_with_two_meanings_are_told_apart(tmp_path):
     assert "def whole(height, size=4):" in text
     assert "# my own way" in text
     assert "// size  # é" in text
+
+
+def test_an_answer_that_renaming_breaks_is_left_out(tmp_path, monkeypatch, capsys):
+    notebook(tmp_path / "in" / "a.ipynb", {"00.1": FIRST})
+    folder = notebook(tmp_path / "in" / "b.ipynb", {"08.2": SECOND})
+    monkeypatch.setattr(writing, "_renamed", lambda text, new: text)
+    assert mine(folder, tmp_path / "mine.py", minutes=0) == 0
+    assert "left out 08.2: right alone, but not in one file" in capsys.readouterr().out
+    assert list(runpy.run_path(str(tmp_path / "mine.py"))["PARTS"]) == ["00.1"]
+
+
+def test_a_slow_answer_is_used_and_the_file_says_so(tmp_path, monkeypatch, capsys):
+    slow = Result("PASS", "right, but 30 times slower than ours")
+    monkeypatch.setattr(collecting, "attempt", lambda *_: slow)
+    folder = notebook(tmp_path / "in" / "a.ipynb", {"00.1": GRID})
+    assert mine(folder, tmp_path / "mine.py", minutes=0) == 0
+    assert "00.1: right, but 30 times slower than ours; yours is used" in capsys.readouterr().out
+    line = "# 00.1: counts the tokens of a picture (right, but 30 times slower than ours).\n"
+    assert f"{line}def token_grid(" in (tmp_path / "mine.py").read_text()
 
 
 def test_a_function_that_two_answers_use_is_written_once(tmp_path):

@@ -37,7 +37,7 @@ def mine(
     """
     try:
         from dcar_edu.course.mine.collecting import collect
-        from dcar_edu.course.mine.writing import file_text
+        from dcar_edu.course.mine.writing import checked_text
     except ImportError as error:  # Windows has no limits for a process
         raise ValueError(
             "answers are tried in processes with limits, which this system has not. Use Linux, "
@@ -51,10 +51,13 @@ def mine(
         print(line)
     if not found.own:
         raise ValueError(_nothing(found.left_out))
-    text, written = file_text(found)
+    text, written = checked_text(found)
     write_atomically(out, text.encode("utf-8"))
     gaps = [id for id in USED if id not in written]
     print(f"{out}: {len(written)} functions of yours, all right on hidden inputs")
+    for id, own in written.items():
+        if own.note:
+            print(f"{id}: {own.note}; yours is used all the same")
     for id, said in found.left_out.items():
         print(f"left out {id}: {said}")
     if gaps:

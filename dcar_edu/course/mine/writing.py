@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from dcar_edu.course.checks import exercise
 from dcar_edu.course.lesson import lesson_name
-from dcar_edu.course.mine.collecting import LAZY, Collected, Own
+from dcar_edu.course.mine.collecting import LAZY, SEED, Collected, Own
 from dcar_edu.course.mine.parts import OTHER, UNUSED, USED, every_id
+from dcar_edu.course.sandbox import Limits, attempt
 
 TAKEN = ("PARTS", "main")
 """Names that the file itself uses."""
@@ -31,6 +32,26 @@ if __name__ == "__main__":
 
     main(PARTS, __file__)
 """
+
+
+def checked_text(found: Collected) -> tuple[str, dict[str, Own]]:
+    """Like :func:`file_text`; answers that had to be renamed are tried once more.
+
+    One that no longer passes moves from ``found.own`` to ``found.left_out``.
+    """
+    while True:
+        text, written = file_text(found)
+        renamed = {id: own for id, own in written.items() if own.pieces != found.own[id].pieces}
+        results = {id: attempt(id, own.answer(), SEED, Limits()) for id, own in renamed.items()}
+        wrong = {id for id, result in results.items() if result.status != "PASS"}
+        if not wrong:
+            return text, written
+        for id in wrong:
+            found.left_out[id] = (
+                "right alone, but not in one file with the others. Give the names that it uses "
+                f"({', '.join(found.own[id].pieces)}) no second meaning in another notebook."
+            )
+            del found.own[id]
 
 
 def file_text(found: Collected) -> tuple[str, dict[str, Own]]:
@@ -51,7 +72,9 @@ def file_text(found: Collected) -> tuple[str, dict[str, Own]]:
             body.append(f"# Lesson {name.number}: {name.title} ".ljust(98, "-"))
         fresh = {n: text for n, text in own.pieces.items() if taken.get(n) != text}
         taken |= own.pieces
-        note = USED.get(id, "checked, not used for drawing")
+        note = USED.get(id, "checked, not used for drawing") + (
+            f" ({own.note})" if own.note else ""
+        )
         body += [*dict.fromkeys(text for n, text in fresh.items() if n != own.name)]
         body.append(f"# {id}: {note}.\n{own.pieces[own.name]}" if own.name in fresh else "")
     parts = "\n".join(f'    "{id}": {own.name},' for id, own in written.items())
