@@ -129,7 +129,7 @@ def test_training_lowers_both_losses_and_leaves_the_tokenizer_alone(loaded, ship
     first = [loss.item() for loss in model.losses(4, generator)]
     assert training.train(model, 600, seed=1, steps=40) == 40
     last = [loss.item() for loss in model.losses(4, generator)]
-    assert last[0] < first[0] - 2  # from ln 1024
+    assert last[0] < first[0] - 1  # from ln 1024
     assert last[1] < first[1] - 0.2
     assert shipped.tokenizer.fingerprint() == before
 
