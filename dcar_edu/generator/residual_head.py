@@ -20,12 +20,13 @@ from dcar_edu.generator.diffusion import (
 )
 from dcar_edu.generator.guidance import guide
 
-FREQUENCIES = 256
+TIME_WIDTH = 256
+"""Numbers that tell the head the time: cosines and sines at half as many frequencies."""
 
 
 def frequencies(device: torch.device | str = "cpu") -> Tensor:
     """128 frequencies from 1 down to nearly 1/10000, float32 as in the released code."""
-    half = FREQUENCIES // 2
+    half = TIME_WIDTH // 2
     exponents = torch.arange(half, dtype=torch.float32, device=device) / half
     return torch.exp(-math.log(10000) * exponents)
 
@@ -79,7 +80,7 @@ class ResidualHead(nn.Module):
         super().__init__()
         self.config = config
         width, channels = config.head_width, config.latent_channels
-        self.time = nn.Sequential(nn.Linear(FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
+        self.time = nn.Sequential(nn.Linear(TIME_WIDTH, width), nn.SiLU(), nn.Linear(width, width))
         self.condition = nn.Linear(config.width, width)
         self.input = nn.Linear(channels, width)
         self.blocks = nn.ModuleList(AdaLNBlock(width) for _ in range(config.head_depth))

@@ -34,14 +34,13 @@ def positions(h: int, w: int, width: int, base: int = 16) -> Tensor:
     """
     quarter = width // 4
     frequencies = 10000.0 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
-    halves = []
-    for count, repeats in ((w, "column"), (h, "row")):
+
+    def code(count: int) -> Tensor:
         angles = torch.arange(count, dtype=torch.float64)[:, None] * base / count * frequencies
-        code = torch.cat([angles.sin(), angles.cos()], dim=1)
-        halves.append(
-            code.repeat(h, 1) if repeats == "column" else code.repeat_interleave(w, dim=0)
-        )
-    return torch.cat(halves, dim=1).float()
+        return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+    columns, rows = code(w).repeat(h, 1), code(h).repeat_interleave(w, dim=0)
+    return torch.cat([columns, rows], dim=1).float()
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:
