@@ -83,9 +83,9 @@ def _import(name: str, value: Any) -> str:
     known = getattr(value, "__name__", None)
     if not known or not callable(value):
         return ""
-    for place in (getattr(value, "__module__", None), "torch", "torch.nn.functional"):
+    for place in ("torch.nn.functional", "torch", getattr(value, "__module__", None)):
         module = None if place in (None, "__main__", "builtins") else sys.modules.get(str(place))
-        if getattr(module, known, _NOTHING) is value:  # torch's built-in ones name no module
+        if getattr(module, known, _NOTHING) is value:  # torch's own may name a private one
             return f"from {place} import {known}" + ("" if known == name else f" as {name}")
     return ""
 

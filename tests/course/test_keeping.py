@@ -115,10 +115,13 @@ def activation(x):
     return gelu(exp(linear(x, x)))
 
 
-def test_functions_of_torch_that_name_no_module_are_imported(tmp_path):
+def test_functions_of_torch_are_imported_from_where_people_find_them(tmp_path):
     text = keeping.keep("00.1", activation).read_text()
     names: dict = {}
     exec(text, names)
+    assert {"from torch import exp", "from torch.nn.functional import gelu"} <= set(
+        text.splitlines()
+    )
     x = torch.eye(2)
     assert torch.equal(names["activation"](x), activation(x))
 
