@@ -117,6 +117,18 @@ TABLE: tuple[Budget, ...] = (
         *("05", "gpu", 6, 4, 900),
         {"pictures": 512, "patch_steps": 200, "repeats": 20},
     ),
+    Budget(
+        *("09", "smoke", 0.5, 2, 60),
+        {"steps": 20, "outline_steps": 20, "batch": 64, "points": 200, "pictures": 4},
+    ),
+    Budget(
+        *("09", "cpu", 3, 2, 300),
+        {"steps": 1200, "outline_steps": 2500, "batch": 256, "points": 1500, "pictures": 64},
+    ),
+    Budget(
+        *("09", "gpu", 3, 2, 300),
+        {"steps": 3000, "outline_steps": 6000, "batch": 256, "points": 1500, "pictures": 64},
+    ),
 )
 
 
