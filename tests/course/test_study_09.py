@@ -80,8 +80,21 @@ def test_the_small_network_answers_zero_at_first_and_depends_on_its_seed_alone()
     assert torch.equal(torch.get_rng_state(), before)
     x, t, cond = torch.randn(5, 2), torch.tensor([0, 9, 99, 500, 999]), torch.zeros(5, 4)
     assert torch.equal(one(x, t, cond), torch.zeros(5, 2))
-    assert torch.equal(one.input.weight, same.input.weight)
-    assert not torch.equal(one.input.weight, other.input.weight)
+    assert torch.equal(one.input.mix.weight, same.input.mix.weight)
+    assert not torch.equal(one.input.mix.weight, other.input.mix.weight)
+
+
+def test_waves_tell_near_points_apart_and_keep_the_point_itself():
+    waves = study.Waves(3, octaves=4)
+    with torch.no_grad():
+        waves.mix.weight.zero_()
+        waves.mix.bias.zero_()
+        for row, feature in enumerate((1, 2 + 2 * 3, 2 + 8 + 1)):  # y, sin 8x, cos y
+            waves.mix.weight[row, feature] = 1
+    got = waves(torch.tensor([[0.3, -0.7], [0.1, 2.0]]))
+    assert got[:, 0].tolist() == pytest.approx([-0.7, 2.0])
+    assert got[:, 1].tolist() == pytest.approx([math.sin(2.4), math.sin(0.8)])
+    assert got[:, 2].tolist() == pytest.approx([math.cos(-0.7), math.cos(2.0)])
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
 from dcar_edu.checkpoint import find_model
 from dcar_edu.course.stages import SHIPPED
@@ -114,8 +114,26 @@ def energy_distance(x: Tensor, y: Tensor) -> float:
     return (2 * torch.cdist(x, y).mean() - within).item()
 
 
+class Waves(nn.Module):
+    """The first layer of :func:`point_network`: a point, and sines and cosines of its axes.
+
+    A small network that reads two plain numbers draws smooth shapes only; from waves it learns
+    corners too.
+    """
+
+    def __init__(self, width: int, octaves: int = 5):
+        super().__init__()
+        self.octaves = octaves
+        self.mix = nn.Linear(2 * (1 + 2 * octaves), width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(n, 2)`` to ``(n, width)``."""
+        angles = torch.cat([x * 2**octave for octave in range(self.octaves)], dim=1)
+        return self.mix(torch.cat([x, angles.sin(), angles.cos()], dim=1))
+
+
 def point_network(seed: int = 0, width: int = 64) -> ResidualHead:
-    """The network of the residual head, made small: 2 numbers in, 2 out, a condition of 4."""
+    """The network of the residual head for points: 2 numbers in and out, a condition of 4."""
     config = GeneratorConfig.preset(
         "nano", width=CONDITION, heads=1, latent_channels=2, head_width=width
     )
@@ -123,6 +141,7 @@ def point_network(seed: int = 0, width: int = 64) -> ResidualHead:
         torch.manual_seed(seed)
         network = ResidualHead(config)
         network.start()
+        network.input = Waves(width)  # type: ignore[assignment]
     return network
 
 
