@@ -729,7 +729,7 @@ for steps in (10, 20, 40):
 # %% [markdown]
 # ## 8. Experiment: steps and clip for residuals
 #
-# Now the question of section 6 for the real thing. `09_residual_steps` takes 256 pictures that the generator has learnt, with their **true tokens**, so that only the residuals are drawn. (With drawn tokens, an error of the transformer would be counted against the head.) It draws in 1 to 50 steps with clip 1, as the released code does; in 20 and 50 without clip; with clip 3; and by **DDIM**, which adds no fresh noise after the start. Each arm runs with three seeds, each with other pictures and other noise. No guidance.
+# Now the question of section 6 for the real thing. `09_residual_steps` takes 128 pictures that the generator has learnt, with their **true tokens**, so that only the residuals are drawn. (With drawn tokens, an error of the transformer would be counted against the head.) It draws in 1 to 50 steps with clip 1, as the released code does; in 20 and 50 without clip; with clip 3; and by **DDIM**, which adds no fresh noise after the start. Each arm runs with three seeds, each with other pictures and other noise. No guidance.
 
 # %% [markdown] tags=["predict"]
 # **What do you expect?** From how many steps on does the error stay the same? Is no clip as bad as for the points? And do drawn residuals make the pictures *better* than codes only?

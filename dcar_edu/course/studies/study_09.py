@@ -326,7 +326,7 @@ def residual_run(arm: str, seed: int, pictures: int) -> dict[str, float]:
 
 
 def _residual_steps(arm: str, seed: int, budget: str) -> dict[str, float]:
-    return residual_run(arm, seed, {"smoke": 8}.get(budget, 256))
+    return residual_run(arm, seed, {"smoke": 8}.get(budget, 128))
 
 
 EXPERIMENTS: dict[str, Experiment] = {
