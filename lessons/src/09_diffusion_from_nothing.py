@@ -44,7 +44,7 @@ import time
 import torch
 
 from dcar_edu import course
-from dcar_edu.course import check, figures, same_as_library
+from dcar_edu.course import check, clouds, figures, same_as_library
 from dcar_edu.course.experiments import results
 from dcar_edu.course.stages import keep_going
 from dcar_edu.course.studies import study_09 as study
@@ -168,7 +168,7 @@ for t in (0, 499, 999):
 print("alpha-bar(0) and (499):", [round(alpha_bars[t].item(), 5) for t in (0, 499)])
 
 # %%
-moons = study.two_moons(L.budget.points, L.generator(1))
+moons = clouds.two_moons(L.budget.points, L.generator(1))
 still = torch.randn(moons.shape, generator=L.generator(2))
 times = (0, 200, 400, 600, 800, 999)
 figure, (row,) = figures.panels(1, 6, width=8, height=2.1, sharey=True)
@@ -247,7 +247,7 @@ def silent(x, t, cond):
     return torch.zeros_like(x)
 
 
-points = study.two_moons(20000, torch.Generator().manual_seed(0))
+points = clouds.two_moons(20000, torch.Generator().manual_seed(0))
 loss = diffusion_loss(silent, points, points, alpha_bars, torch.Generator().manual_seed(1))
 print(f"loss of a network that always answers 0: {loss:.1f}")
 
@@ -258,9 +258,9 @@ print(f"loss of a network that always answers 0: {loss:.1f}")
 def batch(kind, count, generator):
     """Clean points and their condition: four numbers, all 0 for the moons."""
     if kind == "moons":
-        return study.two_moons(count, generator), torch.zeros(count, study.CONDITION)
+        return clouds.two_moons(count, generator), torch.zeros(count, clouds.CONDITION)
     which = torch.randint(len(edges), (count,), generator=generator)
-    return study.outline_points(edges, which, generator), one_hot(which)
+    return clouds.outline_points(edges, which, generator), one_hot(which)
 
 
 def learn(kind, state, steps):
@@ -276,7 +276,7 @@ def learn(kind, state, steps):
 def train(kind, steps):
     """Train a fresh small network; gives its averaged weights and all losses."""
     state = TrainingState.begin(
-        study.point_network(SEED), learning_rate=2e-3, betas=(0.9, 0.99), weight_decay=0, ema_decay=0.99, seed=SEED
+        clouds.point_network(SEED), learning_rate=2e-3, betas=(0.9, 0.99), weight_decay=0, ema_decay=0.99, seed=SEED
     )
     name = f"09/{kind}-{L.budget.name}-{SEED}"
     losses = list(keep_going(name, state, learn(kind, state, steps), total=steps))
@@ -535,12 +535,12 @@ def fresh_noise(steps, count, seed, channels=2):
 
 # %% tags=["nbval-ignore-output"]
 NAMES = ("wolf", "rabbit face", "T-Rex")
-edges = study.outlines(NAMES)
+edges = clouds.outlines(NAMES)
 
 
 def one_hot(which):
     """The condition of points on outline ``which`` (n,): a 1 at its place."""
-    return torch.nn.functional.one_hot(which, study.CONDITION).float()
+    return torch.nn.functional.one_hot(which, clouds.CONDITION).float()
 
 
 outline_net, outline_losses = train("outlines", L.budget.outline_steps)
@@ -551,7 +551,7 @@ print(f"loss: {outline_losses[0]:.2f} at first, {sum(tail) / len(tail):.2f} in t
 count = L.budget.points
 wanted = torch.arange(3).repeat_interleave(count)
 drawn, path = draw(outline_net, one_hot(wanted), fresh_noise(50, 3 * count, 3), CLIP)
-clean = study.outline_points(edges, torch.zeros(count, dtype=torch.long), L.generator(4))
+clean = clouds.outline_points(edges, torch.zeros(count, dtype=torch.long), L.generator(4))
 visited, stops = respaced(50)[::-1], (0, 20, 30, 38, 44)
 figure, rows = figures.panels(4, 6, width=8, height=5.6, sharex=True, sharey=True)
 grain = torch.randn(clean.shape, generator=L.generator(5))
@@ -603,18 +603,18 @@ figures.show(
 # %% tags=["experiment"]
 STEPS = (1, 2, 4, 8, 12, 20, 50)
 real = {"moons": batch("moons", count, L.generator(6))[0]}
-real["outlines"] = study.outline_points(edges, wanted[::3], L.generator(7))
+real["outlines"] = clouds.outline_points(edges, wanted[::3], L.generator(7))
 asked = {"moons": torch.zeros(count, 4), "outlines": one_hot(wanted[::3])}
 nets = {"moons": net, "outlines": outline_net}
-clouds, distance = {}, {}
+drawings, distance = {}, {}
 for kind in real:
     for clip in (CLIP, None):
         for steps in STEPS:
             cloud, _ = draw(nets[kind], asked[kind], fresh_noise(steps, count, 8), clip)
-            clouds[kind, clip, steps] = cloud
-            distance[kind, clip, steps] = study.energy_distance(cloud, real[kind])
-others = [study.two_moons(count, L.generator(20 + k)) for k in range(6)]
-floor = sum(abs(study.energy_distance(other, real["moons"])) for other in others) / len(others)
+            drawings[kind, clip, steps] = cloud
+            distance[kind, clip, steps] = clouds.energy_distance(cloud, real[kind])
+others = [clouds.two_moons(count, L.generator(20 + k)) for k in range(6)]
+floor = sum(abs(clouds.energy_distance(other, real["moons"])) for other in others) / len(others)
 print("steps                " + "".join(f"{steps:>9d}" for steps in STEPS))
 for kind in real:
     for clip in (CLIP, None):
@@ -627,7 +627,7 @@ figure, rows = figures.panels(2, 5, width=8, height=3.5, sharex=True, sharey=Tru
 for column, steps in enumerate((2, 4, 8, 20, 50)):
     for row, kind in zip(rows, real):
         mine = slice(None) if kind == "moons" else wanted[::3] == 0
-        row[column].scatter(*clouds[kind, CLIP, steps][mine].T, s=1, color="C0")
+        row[column].scatter(*drawings[kind, CLIP, steps][mine].T, s=1, color="C0")
         row[column].set(xticks=[], yticks=[], xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
     rows[0, column].set_title(f"{steps} steps")
 figures.show(
