@@ -86,7 +86,9 @@ with torch.no_grad():
 ends = [wolf.decode(None)[0], wolf.decode(wolf.residuals)[0], wolf.images[0]]
 titles = ["pure noise", "after 6 steps", "after 12", "after 16", "after 20"]
 figures.show(
-    figures.image_grid(drawn + ends, titles + ["codes only", "true residual", "original"], columns=4),
+    figures.image_grid(
+        drawn + ends, titles + ["codes only", "true residual", "original"], columns=4, tile=1.4
+    ),
     alt="Eight wolves. The first has noise for residuals: its outline is torn and blotched. Step by "
     "step the blotches go. Last come the wolf from codes only, from the true residuals, and the "
     "original.",
@@ -558,10 +560,10 @@ grain = torch.randn(clean.shape, generator=L.generator(5))
 for column, stop in enumerate((*stops, None)):
     t = 0 if stop is None else visited[stop]
     ahead = clean if stop is None else noised(clean, grain, alpha_bars[[t]].float())
-    rows[0, column].scatter(*ahead.T, s=1, color="C1")
+    rows[0, column].scatter(*ahead[:700].T, s=1, color="C1")
     x = drawn if stop is None else path[stop]
     for number in range(3):
-        rows[number + 1, column].scatter(*x[wanted == number].T, s=1, color="C0")
+        rows[number + 1, column].scatter(*x[wanted == number][:700].T, s=1, color="C0")
     rows[0, column].set_title("clean" if stop is None else f"t = {t}")
 for axis in rows.flat:
     axis.set(xticks=[], yticks=[], xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
