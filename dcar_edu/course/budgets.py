@@ -118,6 +118,18 @@ TABLE: tuple[Budget, ...] = (
         {"pictures": 512, "patch_steps": 200, "repeats": 20},
     ),
     Budget(
+        *("06", "smoke", 0.5, 2, 60),
+        {"concepts": 9, "steps": 6, "things": 4, "scene_steps": 4},
+    ),
+    Budget(
+        *("06", "cpu", 3, 2, 600),
+        {"concepts": 24, "steps": 800, "things": 6, "scene_steps": 400},
+    ),
+    Budget(
+        *("06", "gpu", 2, 3, 600),
+        {"concepts": 96, "steps": 4000, "things": 12, "scene_steps": 2000},
+    ),
+    Budget(
         *("09", "smoke", 0.5, 2, 60),
         {"steps": 20, "outline_steps": 20, "batch": 64, "points": 200, "pictures": 4},
     ),
