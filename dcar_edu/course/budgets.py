@@ -130,6 +130,29 @@ TABLE: tuple[Budget, ...] = (
         {"concepts": 96, "steps": 4000, "things": 12, "scene_steps": 2000},
     ),
     Budget(
+        *("07", "smoke", 0.5, 2, 120),
+        {
+            **{"concepts": 8, "most": 16, "unseen": 8, "judged": 8, "shown": 3},
+            **{"steps": 6, "every": 3, "batch": 4},
+        },
+    ),
+    Budget(
+        *("07", "cpu", 3, 2, 900),
+        {
+            **{"concepts": 128, "most": 0, "unseen": 64, "judged": 64, "shown": 8},
+            **{"steps": 600, "every": 50, "batch": 16},
+        },
+        {"accuracy": (0.6, 0.85)},
+    ),
+    Budget(
+        *("07", "gpu", 2, 4, 900),
+        {
+            **{"concepts": 256, "most": 0, "unseen": 0, "judged": 256, "shown": 8},
+            **{"steps": 4000, "every": 200, "batch": 64},
+        },
+        {"accuracy": (0.6, 1)},
+    ),
+    Budget(
         *("09", "smoke", 0.5, 2, 60),
         {"steps": 20, "outline_steps": 20, "batch": 64, "points": 200, "pictures": 4},
     ),
