@@ -580,6 +580,8 @@ for arm, title in (("alone", "places alone"), ("talking", "places look at each o
         print(f"{title:26s} {kind}: each {cells[0]}, one {cells[1]}, whole {cells[2]}")
 
 # %% [markdown]
+# **What to notice.** It does not help: there is nothing to look at yet. No place has decided anything when it is asked what it sees in the others. In lesson 07 some places *have* decided, and then looking at each other is all it takes.
+#
 # ## 6. Where does a place look?
 #
 # The weights $a_{ij}$ say how much place $i$ takes from piece $j$. For a *word*, sum over its pieces, average over the heads, and lay the places out as they lie in the picture:
@@ -645,7 +647,7 @@ with torch.no_grad():
     tokens = study.draw_at_once(drawer, said, rows, L.generator(3))
     pictures = model.tokenizer.decode(tokens.to(L.device)).cpu()
 figures.show(
-    figures.image_grid(pictures, titles=WANTED, columns=3, tile=2.6),
+    figures.image_grid(pictures, titles=WANTED, columns=3, tile=2.2),
     alt="Three wide drawings of a cat and a tree, from prompts of which the first and the last say "
     "the same and the one between them the opposite.",
 )
