@@ -205,4 +205,5 @@ def test_every_arm_runs_at_smoke_and_says_what_it_judged():
     }
     assert set(found["scenes"]) == {f"{k}_{m}" for k in ("scene", "unseen") for m in measures}
     assert found["talking"]["perfect_each"] == 1
+    assert found["talking"]["perfect_whole"] < 0.5
     assert all(0 <= value <= 1 for one in found.values() for value in one.values())
