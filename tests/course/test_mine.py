@@ -304,6 +304,7 @@ def test_names_with_two_meanings_are_told_apart(tmp_path):
     assert "import math as t_08_2" in text
     assert "size_08_2 = 1.0" in text
     assert "scale, size=size_08_2):" in text
+    assert "é = (size + whole_08_2(scale)) * cond" in text  # this size is the argument
     assert "return é - whole_08_2(scale) * uncond  # both whole" in text
     assert "def whole(height, size=4):" in text
     assert "# my own way" in text
