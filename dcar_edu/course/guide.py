@@ -168,8 +168,8 @@ def _late(lesson: Lesson, found: list[Section]) -> str:
     """What to leave out: the lesson's own advice, and the exercises that matter least."""
     lines = [ask(cell.source, "Short of time?") for cell in lesson.cells]
     said = [f"The lesson's own advice: {line}" for line in lines if line]
-    tasks = sorted(lesson.exercises, key=lambda task: (not task.id.endswith("*"), task.importance))
-    skip = [task for task in tasks if task.id.endswith("*") or task.importance < KEEP]
+    tasks = sorted(lesson.exercises, key=lambda task: (not _optional(task), task.importance))
+    skip = [task for task in tasks if _optional(task) or task.importance < KEEP]
     if skip:
         saved = sum(task.minutes for task in skip)
         said.append(f"Leave out, in this order ({saved} minutes): {_tasks(skip)}.")
@@ -179,6 +179,10 @@ def _late(lesson: Lesson, found: list[Section]) -> str:
     if lesson.front.wait:
         said.append("The training can run during a break; its cell goes on when it is run again.")
     return "\n\n".join(said)
+
+
+def _optional(task: Exercise) -> bool:
+    return task.id.endswith("*") or "(optional)" in task.title
 
 
 def _tasks(tasks: Iterable[Exercise]) -> str:
