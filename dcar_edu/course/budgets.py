@@ -163,6 +163,18 @@ TABLE: tuple[Budget, ...] = (
     Budget(
         *("09", "gpu", 3, 2, 300),
         {"steps": 3000, "outline_steps": 6000, "batch": 256, "points": 1500, "pictures": 64},
+        *("10", "smoke", 0.5, 2, 120),
+        {"pictures": 4, "learnt": 2, "steps": 4, "repeats": 1},
+    ),
+    Budget(
+        *("10", "cpu", 4, 2, 900),
+        {"pictures": 64, "learnt": 16, "steps": 250, "repeats": 2},
+        {"diffusion_loss": (0.05, 0.45), "psnr_discrete": (19, 22), "psnr_hybrid": (19, 22)},
+    ),
+    Budget(
+        *("10", "gpu", 4, 4, 900),
+        {"pictures": 256, "learnt": 64, "steps": 2000, "repeats": 5},
+        {"psnr_discrete": (19, 22), "psnr_hybrid": (19, 22)},
     ),
 )
 

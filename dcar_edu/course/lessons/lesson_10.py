@@ -102,9 +102,9 @@ def residual_loss(
     hidden = hidden.repeat(times, 1)
     x0 = (residual / scale).repeat(times, 1)
     t = torch.randint(1000, (len(x0),), generator=generator)
-    noise = torch.randn(x0.shape, generator=generator)
+    noise = torch.randn(x0.shape, generator=generator).to(x0)
     x = add_noise(x0, noise, cosine_alpha_bars()[t])
-    return (head(x, t, hidden) - noise).square().mean()
+    return (head(x, t.to(x.device), hidden) - noise).square().mean()
 
 
 TOKENS, TIMES, SCALE = 700, 4, 0.1
