@@ -163,6 +163,8 @@ TABLE: tuple[Budget, ...] = (
     Budget(
         *("09", "gpu", 3, 2, 300),
         {"steps": 3000, "outline_steps": 6000, "batch": 256, "points": 1500, "pictures": 64},
+    ),
+    Budget(
         *("10", "smoke", 0.5, 2, 120),
         {"pictures": 4, "learnt": 2, "steps": 4, "repeats": 1},
     ),
