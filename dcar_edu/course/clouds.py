@@ -102,13 +102,13 @@ def energy_distance(x: Tensor, y: Tensor) -> float:
 
 
 class Waves(nn.Module):
-    """The first layer of :func:`point_network`: a point, and sines and cosines of its axes.
+    """A first layer for :func:`point_network`: a point, and sines and cosines of its axes.
 
     A small network that reads two plain numbers draws smooth shapes only; from waves it learns
     corners too.
     """
 
-    def __init__(self, width: int, octaves: int = 5):
+    def __init__(self, width: int, octaves: int):
         super().__init__()
         self.octaves = octaves
         self.mix = nn.Linear(2 * (1 + 2 * octaves), width)
@@ -119,8 +119,14 @@ class Waves(nn.Module):
         return self.mix(torch.cat([x, angles.sin(), angles.cos()], dim=1))
 
 
-def point_network(seed: int = 0, width: int = 64) -> ResidualHead:
-    """The network of the residual head for points: 2 numbers in and out, a condition of 4."""
+def point_network(seed: int = 0, octaves: int = 0, width: int = 64) -> ResidualHead:
+    """The network of the residual head for points: 2 numbers in and out, a condition of 4.
+
+    Args:
+        seed: of its starting weights.
+        octaves: of the :class:`Waves` it reads the points through; 0: plain, as residuals are.
+        width: of its layers.
+    """
     config = GeneratorConfig.preset(
         "nano", width=CONDITION, heads=1, latent_channels=2, head_width=width
     )
@@ -128,5 +134,6 @@ def point_network(seed: int = 0, width: int = 64) -> ResidualHead:
         torch.manual_seed(seed)
         network = ResidualHead(config)
         network.start()
-        network.input = Waves(width)  # type: ignore[assignment]
+        if octaves:
+            network.input = Waves(width, octaves)  # type: ignore[assignment]
     return network

@@ -74,14 +74,16 @@ def test_energy_distance_by_hand():
         clouds.energy_distance(x, y[:1])
 
 
-def test_the_small_network_answers_zero_at_first_and_depends_on_its_seed_alone():
+@pytest.mark.parametrize("octaves", [0, 3])
+def test_the_small_network_answers_zero_at_first_and_depends_on_its_seed_alone(octaves: int):
     before = torch.get_rng_state()
-    one, same, other = (clouds.point_network(seed) for seed in (1, 1, 2))
+    one, same, other = (clouds.point_network(seed, octaves) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
+    assert isinstance(one.input, clouds.Waves) == bool(octaves)
     x, t, cond = torch.randn(5, 2), torch.tensor([0, 9, 99, 500, 999]), torch.zeros(5, 4)
     assert torch.equal(one(x, t, cond), torch.zeros(5, 2))
-    assert torch.equal(one.input.mix.weight, same.input.mix.weight)
-    assert not torch.equal(one.input.mix.weight, other.input.mix.weight)
+    assert torch.equal(one.input(x), same.input(x))
+    assert not torch.equal(one.input(x), other.input(x))
 
 
 def test_waves_tell_near_points_apart_and_keep_the_point_itself():
