@@ -2,7 +2,7 @@
 # ---
 # title: DC-AR whole
 # builds: the residual head, both losses in one training loop, and text to picture in forty lines
-# figures: 9
+# figures: 11
 # wait: 4
 # wait_gpu: 4
 # gpu: true
@@ -518,7 +518,7 @@ for name, pictures in versions.items():
 # %% [markdown]
 # **What to notice.** The diffusion loss first runs down to one half, while nothing is known of any picture. Below that it waits for the transformer: only when the hidden states begin to tell one token from another can it fall further. And it does: with sixteen pictures the residuals are known so well that they *help*, by half a decibel. The shipped model has learnt 1,113 pictures with the same network. Section 8 asks what is left of it there.
 #
-# We drew *without* guidance. The printed lines say why: at 4.5, the paper's strength, most ids of this young model are wrong. It has seen too few steps without words to know what "without" means, and guidance multiplies that error. Why would anyone guide, then? That is the next section.
+# We drew *without* guidance. The printed lines say why: at 4.5, the paper's strength, most ids of this young model are wrong. Our guess: after so few steps, only a tenth of them without words, its answers *without* words are still poor, and guidance multiplies their error. Why would anyone guide, then? That is the next section.
 
 # %% [markdown]
 # ## 6. Guidance, twice
@@ -614,7 +614,7 @@ for push, (match, codes, both) in table.items():
 # %% [markdown]
 # **What to notice.** The last row shows what guidance does when nothing fits. No strength makes the ground yellow. The weak ones draw a whole wolf on a ground that is known; the strong ones leave that safe answer and reach for tokens of other pictures. The rocket gets odd corners from 2 on, that it does not have at 0.
 #
-# The table is blunt. Without guidance *every* id of these prompts is right. At 4.5 a few are wrong, and the pictures lose almost three decibels. A prompt that is known by heart needs no push; the paper's 4.5 is for prompts that nobody has seen before. For the residuals it is the other way round: with guidance they gain a little, without it they lose a little. An unguided draw is an honest sample of all residuals that fit, and a single sample lies further from the truth than their middle does; guidance draws the samples together. We keep 4.5 for both in section 8, because the paper does.
+# The table is blunt. Without guidance *every* id of these prompts is right. At 4.5 a few are wrong, and the pictures lose almost three decibels. A prompt that is known by heart needs no push; the paper's 4.5 is for prompts that nobody has seen before. For the residuals it is the other way round: with guidance they gain a little, without it they lose a little. An unguided draw is an honest sample of all residuals that fit, and a single sample lies further from the truth than their middle does. Guidance seems to pull it towards that middle. We keep 4.5 for both in section 8, because the paper does.
 
 # %% [markdown]
 # ## 7. From two halves to pixels
@@ -820,7 +820,7 @@ figures.show(
 # %% [markdown]
 # **What to notice.** *What agrees.* Hybrid beats discrete with every seed: 0.14 dB closer to the truth, and named right in 32.7 % instead of 29.5 % of the drawings; both verdicts are "better". KID and R@5 point the same way, but three seeds cannot tell. And the price is the paper's, nearly to the digit: 9.8 % of the time, there 9.6 %.
 #
-# *What does not agree* is the size. The paper's gFID falls by a fifth; our KID by less than one part in a hundred. The last row says why: even *true* residuals, the ceiling, lower it by no more than 7 %. What separates our drawings from the originals is something else: one id in ten is wrong, and the decoder, trained on pixels alone, draws everything soft (lesson 05). Residuals cannot mend either.
+# *What does not agree* is the size. The paper's gFID falls by a fifth; our KID by less than one part in a hundred. The last row says why: even *true* residuals, the ceiling, lower it by 7 % only. What separates our drawings from the originals is something else: one id in ten is wrong, and the decoder, trained on pixels alone, draws everything soft (lesson 05). Residuals cannot mend either.
 #
 # *How far is the head from the ceiling?* It takes a sixth of the way in PSNR, and two thirds of it in R@1. Without guidance it takes none: PSNR and KID become *worse* than without residuals.
 #
@@ -870,7 +870,7 @@ figures.show(
 )
 
 # %% [markdown]
-# Third: *blocky on purpose.* Each case is a mistake that somebody has made. Beside PSNR stands **blockiness**: how much larger a jump of colour is across the border of a token's square than inside it.
+# Third: *blocky on purpose.* Most of these cases are mistakes that are easily made. Beside PSNR stands **blockiness**: how much larger a jump of colour is across the border of a token's square than inside it.
 
 # %% tags=["nbval-ignore-output"]
 order = torch.stack([torch.randperm(16, generator=L.generator(n)) for n in range(len(some))])
@@ -907,7 +907,7 @@ figures.show(
 #
 # *Hidden states of step 1*, when no token was known, cost nothing at all, and one more pass gains nothing. So is the last pass not important? Not for this model: its prompts are known by heart, and the words alone tell it all about the picture. A model that draws something new must look at its own tokens.
 #
-# *Blocky?* The paper gives blocky pictures as the sign of wrong residuals. We tried, and **could not make them so**: blockiness is 1.9 in every row, head off or five times too strong. The originals have 1.3, so squares are there, but they come from ids and decoder. With four by four tokens of 32 pixels, wrong residuals show as wrong shades, then as blotches, then as noise. Know both signs, and do the same first step: switch the head off (`residual_steps=0`). If the picture gets better, it was the residuals.
+# *Blocky?* The paper gives blocky pictures as the sign of wrong residuals. We tried, and **could not make them so**: blockiness is about 1.9 in every row, head off or five times too strong. The originals have 1.3, so squares are there, but they come from ids and decoder. With four by four tokens of 32 pixels, wrong residuals show as wrong shades, then as blotches, then as noise. Know both signs, and do the same first step: switch the head off (`residual_steps=0`). If the picture gets better, it was the residuals.
 
 # %% [markdown]
 # ## 10. Where does the time go?
@@ -958,7 +958,7 @@ figures.show(
 )
 
 # %% [markdown]
-# **What to notice.** The twelve steps cost most, and the head little, although it runs 20 steps: it is narrow, and works on all tokens at once. Here it takes an eighth of the time; in the large batches of section 8, and in the paper, a tenth. A processor pays for each of the 40 calls of the head, however little is in them. Lesson 12 takes this apart.
+# **What to notice.** The twelve steps cost most, and the head little, although it runs 20 steps: it is narrow, and works on all tokens at once. Here it takes an eighth of the time; in the larger batches of section 8, and in the paper, a tenth. A processor pays for each of the 40 calls of the head, however little is in them. Lesson 12 takes this apart.
 
 # %% [markdown]
 # ## Quiz
