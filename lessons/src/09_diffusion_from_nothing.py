@@ -88,7 +88,7 @@ ends = [wolf.decode(None)[0], wolf.decode(wolf.residuals)[0], wolf.images[0]]
 titles = ["pure noise", "after 6 steps", "after 12", "after 16", "after 20"]
 figures.show(
     figures.image_grid(
-        drawn + ends, titles + ["codes only", "true residual", "original"], columns=4, tile=1.4
+        drawn + ends, titles + ["codes only", "true residual", "original"], columns=4, tile=1.25
     ),
     alt="Eight wolves. The first has noise for residuals: its outline is torn and blotched. Step by "
     "step the blotches go. Last come the wolf from codes only, from the true residuals, and the "
@@ -174,10 +174,10 @@ print("alpha-bar(0) and (499):", [round(alpha_bars[t].item(), 5) for t in (0, 49
 moons = clouds.two_moons(L.budget.points, L.generator(1))
 still = torch.randn(moons.shape, generator=L.generator(2))
 times = (0, 200, 400, 600, 800, 999)
-figure, (row,) = figures.panels(1, 6, width=8, height=2.1, sharey=True)
+figure, (row,) = figures.panels(1, 6, width=8, height=1.9, sharey=True)
 for axis, t in zip(row, times):
     cloud = noised(moons, still, alpha_bars[[t]].float())
-    axis.scatter(*cloud.T, s=1.5, color="C0")
+    axis.scatter(*cloud[:800].T, s=1.5, color="C0")
     axis.set(title=f"t = {t}\n{alpha_bars[t]:.2f} left", xlim=(-3.2, 3.2), ylim=(-3.2, 3.2), aspect="equal")
     axis.set(xticks=[], yticks=[])
 figures.show(
@@ -305,7 +305,7 @@ for axis, t in zip(row, (150, 400, 700)):
     with torch.no_grad():
         said = net(places, torch.full((len(places),), t), torch.zeros(len(places), 4))
     back = -math.sqrt(1 - share) * said
-    axis.scatter(*cloud.T, s=1, color="#BBBBBB")
+    axis.scatter(*cloud[:800].T, s=1, color="#BBBBBB")
     axis.plot(*(math.sqrt(share) * moons).T, ".", color="C1", markersize=1)
     axis.quiver(*places.T, *back.T, angles="xy", scale_units="xy", scale=1, width=0.004, color="C0")
     axis.plot(*(places + back).T, "o", color="black", markersize=2.5)
@@ -632,7 +632,7 @@ figure, rows = figures.panels(2, 5, width=8, height=3.5, sharex=True, sharey=Tru
 for column, steps in enumerate((2, 4, 8, 20, 50)):
     for row, kind in zip(rows, real):
         mine = slice(None) if kind == "moons" else wanted[::3] == 0
-        row[column].scatter(*drawings[kind, CLIP, steps][mine].T, s=1, color="C0")
+        row[column].scatter(*drawings[kind, CLIP, steps][mine][:800].T, s=1, color="C0")
         row[column].set(xticks=[], yticks=[], xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
     rows[0, column].set_title(f"{steps} steps")
 figures.show(
@@ -732,7 +732,7 @@ for steps in (10, 20, 40):
     print(f"{steps} steps: {line}")
 
 # %% [markdown]
-# **What to notice.** Twice the steps cost twice the time, always. Sixteen times the tokens cost far less than sixteen times the time, as long as the machine is not yet busy. On a GPU, hundreds of tokens cost about as much as one. That is why the paper can afford a diffusion head: 20 short steps of a small network for the whole picture, after the last pass of the transformer.
+# **What to notice.** Twice the steps cost twice the time, always. Sixteen times the tokens cost far less than sixteen times the time, as long as the machine is not yet busy. A GPU is busy much later than this CPU. That is why the paper can afford a diffusion head: 20 short steps of a small network for the whole picture, after the last pass of the transformer.
 
 # %% [markdown]
 # ## 8. Experiment: steps and clip for residuals
@@ -823,11 +823,11 @@ if len(seeds) in SURE:
         print(f"20 steps, clip 1 against {other or 'codes only':18s}" + "; ".join(words))
 
 # %% [markdown]
-# **What to notice.** **Steps:** one and two are worse than nothing, as for the points. From 8 on hardly anything changes: between 8 and 20 PSNR cannot tell, and rKID gains a little; 50 buy nothing. So 20 are enough, and on the safe side. Why so few? Look at the first panel: a draw is much nearer to the true residual than none is. Given its hidden state, only a part of a residual is left open, and what is left open is simple.
+# **What to notice.** **Steps:** one and two are worse than nothing, as for the points. From 8 on hardly anything changes: between 8 and 20 PSNR cannot tell, and rKID gains a little; 50 buy nothing. So 20 are enough, and on the safe side. Why so few? Look at the left panel: a draw is much nearer to the true residual than none is. Given its hidden state, only a part of a residual is left open, and what is left open is simple.
 #
 # **Clip:** without it the pictures are destroyed, in all seeds. And clip 3? Its residuals *are* nearer to the true ones, and its pictures are clearly worse than with clip 1. Your guess from section 7 was sound. It did not survive the measurement.
 #
-# **Is it worth it?** The true residual adds 0.8 dB. A drawn one *costs* 0.3 dB here, in every seed, although its error is well below that of no residual. In rKID we cannot tell. The paper reports a clear gain (its Table 4), with a head of 36 million numbers (ours: 0.37 million) on pictures of 64 tokens and more. At our size we do not see it.
+# **Is it worth it?** The true residual adds 0.8 dB. A drawn one *costs* about 0.3 dB here, and costs something in every seed, although its error is well below that of no residual. In rKID we cannot tell. The paper reports a clear gain (its Table 4), with a head of 36 million numbers (ours: 0.37 million) on pictures of 64 tokens and more. At our size we do not see it.
 
 # %% [markdown]
 # ### One draw, or the mean of many?
@@ -853,7 +853,7 @@ for name, values in choices.items():
 # %% [markdown]
 # **What to notice.** The first part is there: the mean of eight has a clearly smaller error than one draw, and 0.8 dB more. But look at its error, half of that of *codes only*, and at its PSNR, which is the same. So the second part must be in the decoder. Make the residual *smaller* and the picture gets better: half a draw is as good as codes only, half the mean of eight is 0.3 dB above.
 #
-# What fits this: in training the decoder met true residuals, or none (lesson 04). To none it answers with the safest picture for these codes. To any other it believes every number, the wrong ones too. So a residual that is half right is overrated, and shrinking helps. Clip 1 shrinks as well (see "size" in the table), which would explain why it wins over clip 3. This is our explanation of these numbers, from 64 pictures. It is no proof, and the paper does not discuss it. A decoder that also practises *drawn* residuals would be a test.
+# What fits this: in training the decoder met true residuals, or none (lesson 04). To none it answers with the safest picture for these codes. To any other it believes every number, the wrong ones too. So a residual that is half right is overrated, and shrinking helps. Clip 1 shrinks as well (see "size" in the table), which would explain why it wins over clip 3. This is our explanation of these numbers, from 64 pictures. It is no proof. A decoder that also practises *drawn* residuals would be a test.
 
 # %% [markdown]
 # ## Quiz
