@@ -46,6 +46,8 @@ def kernel_environment(root: Path, budget: str, *, strict: bool) -> Iterator[Non
         "DCAR_STRICT": "1" if strict else "0",
         "DCAR_WIDGETS": "0",
         "DCAR_HOME": str(Path(os.environ.get("DCAR_HOME") or root / "build" / "home").resolve()),
+        # Threads that wait spinning made a lesson ten times slower beside another job.
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
         "TQDM_DISABLE": "1",
         "PYTHONHASHSEED": "0",
         "PYTHONPATH": os.pathsep.join(path),

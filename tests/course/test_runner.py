@@ -149,9 +149,17 @@ def test_metrics_of_an_older_run_are_not_taken(root: Path):
 def test_the_environment_is_put_back(root: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("DCAR_STRICT", "7")
     monkeypatch.delenv("DCAR_HOME", raising=False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     before = dict(os.environ)
     with kernel_environment(root, "cpu", strict=True):
         assert os.environ["DCAR_STRICT"] == "1"
+        assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
         assert os.environ["DCAR_BUDGET"] == "cpu"
         assert os.environ["DCAR_HOME"] == str((root / "build" / "home").resolve())
     assert dict(os.environ) == before
+
+
+def test_threads_wait_as_the_user_says(root: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    with kernel_environment(root, "cpu", strict=True):
+        assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
