@@ -53,7 +53,7 @@ def test_a_run_measures_the_arm_and_both_ends_of_the_scale():
         assert found["psnr_true"] > found["psnr_codes"]
         assert found["seconds"] > 0
     clipped, free = runs.values()
-    assert clipped["size"] <= 1.0001
+    assert 0.9 < clipped["size"] <= 1.0001  # one step: nearly all numbers lie at the bound
     assert free["error"] > clipped["error"]
     assert clipped["psnr_codes"] == free["psnr_codes"]
     with pytest.raises(ValueError, match="there is no arm '3 steps'"):
