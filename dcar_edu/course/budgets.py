@@ -118,8 +118,8 @@ TABLE: tuple[Budget, ...] = (
         {"pictures": 512, "patch_steps": 200, "repeats": 20},
     ),
     Budget(*("08", "smoke", 0.5, 1.5, 120), {"prompts": 4, "temperatures": 1, "columns": 3}),
-    Budget(*("08", "cpu", 3, 2, 900), {"prompts": 64, "temperatures": 3, "columns": 10}),
-    Budget(*("08", "gpu", 2, 3, 900), {"prompts": 64, "temperatures": 3, "columns": 10}),
+    Budget(*("08", "cpu", 3, 2, 900), {"prompts": 64, "temperatures": 3, "columns": 8}),
+    Budget(*("08", "gpu", 2, 3, 900), {"prompts": 64, "temperatures": 3, "columns": 8}),
     Budget(
         *("06", "smoke", 0.5, 2, 60),
         {"concepts": 9, "steps": 6, "things": 4, "scene_steps": 4},
