@@ -159,7 +159,16 @@ def test_the_environment_is_put_back(root: Path, monkeypatch: pytest.MonkeyPatch
     assert dict(os.environ) == before
 
 
-def test_threads_wait_as_the_user_says(root: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("budget, threads", [("smoke", "1"), ("cpu", None)])
+def test_smoke_runs_on_one_thread(root: Path, monkeypatch: pytest.MonkeyPatch, budget, threads):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with kernel_environment(root, budget, strict=True):
+        assert os.environ.get("OMP_NUM_THREADS") == threads
+
+
+def test_threads_are_as_the_user_says(root: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    with kernel_environment(root, "cpu", strict=True):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with kernel_environment(root, "smoke", strict=True):
         assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+        assert os.environ["OMP_NUM_THREADS"] == "3"
