@@ -117,11 +117,11 @@ TABLE: tuple[Budget, ...] = (
         *("05", "gpu", 6, 4, 900),
         {"pictures": 512, "patch_steps": 200, "repeats": 20},
     ),
-    Budget(*("08", "smoke", 0.5, 1.5, 120), {"prompts": 4, "temperatures": 1, "columns": 3}),
+    Budget(*("08", "smoke", 0.75, 1.5, 120), {"prompts": 4, "temperatures": 1, "columns": 3}),
     Budget(*("08", "cpu", 3, 2, 900), {"prompts": 64, "temperatures": 3, "columns": 8}),
     Budget(*("08", "gpu", 2, 3, 900), {"prompts": 64, "temperatures": 3, "columns": 8}),
     Budget(
-        *("06", "smoke", 0.5, 2, 60),
+        *("06", "smoke", 0.75, 2, 60),
         {"concepts": 9, "steps": 6, "things": 4, "scene_steps": 4},
     ),
     Budget(
@@ -133,7 +133,7 @@ TABLE: tuple[Budget, ...] = (
         {"concepts": 96, "steps": 4000, "things": 12, "scene_steps": 2000},
     ),
     Budget(
-        *("07", "smoke", 0.5, 2, 120),
+        *("07", "smoke", 0.75, 2, 120),
         {
             **{"concepts": 8, "most": 16, "unseen": 8, "judged": 8, "shown": 3},
             **{"steps": 6, "every": 3, "batch": 4},
@@ -156,7 +156,7 @@ TABLE: tuple[Budget, ...] = (
         {"accuracy": (0.6, 1)},
     ),
     Budget(
-        *("09", "smoke", 0.5, 2, 60),
+        *("09", "smoke", 0.75, 2, 60),
         {"steps": 20, "outline_steps": 20, "batch": 64, "points": 200, "pictures": 4},
     ),
     Budget(
@@ -168,7 +168,7 @@ TABLE: tuple[Budget, ...] = (
         {"steps": 3000, "outline_steps": 6000, "batch": 256, "points": 1500, "pictures": 64},
     ),
     Budget(
-        *("10", "smoke", 0.5, 2, 120),
+        *("10", "smoke", 0.75, 2, 120),
         {"pictures": 4, "learnt": 2, "steps": 4, "repeats": 1},
     ),
     Budget(

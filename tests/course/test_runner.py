@@ -159,7 +159,7 @@ def test_the_environment_is_put_back(root: Path, monkeypatch: pytest.MonkeyPatch
     assert dict(os.environ) == before
 
 
-@pytest.mark.parametrize("budget, threads", [("smoke", "1"), ("cpu", None)])
+@pytest.mark.parametrize(("budget", "threads"), [("smoke", "1"), ("cpu", None)])
 def test_smoke_runs_on_one_thread(root: Path, monkeypatch: pytest.MonkeyPatch, budget, threads):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with kernel_environment(root, budget, strict=True):
