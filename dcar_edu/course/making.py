@@ -136,14 +136,15 @@ def encode_all(
     )
 
 
-def _rows(tokens: TokenBatch, size: int, state: TrainingState) -> Iterator[TokenBatch]:
+def rows(tokens: TokenBatch, size: int, state: TrainingState) -> Iterator[TokenBatch]:
+    """Endless batches of ``size`` rows, drawn from the state's own source of chance."""
     while True:
-        rows = torch.randint(len(tokens.indices), (size,), generator=state.generator)
+        chosen = torch.randint(len(tokens.indices), (size,), generator=state.generator)
         yield TokenBatch(
-            tokens.indices[rows],
-            tokens.residuals[rows],
-            tokens.text[rows],
-            tokens.text_mask[rows],
+            tokens.indices[chosen],
+            tokens.residuals[chosen],
+            tokens.text[chosen],
+            tokens.text_mask[chosen],
         )
 
 
@@ -171,7 +172,7 @@ def make_generator(
     state.load(folder)
     clock.start(state.step, work / "generator-seconds")
     data, examples = learnt_examples(recipe)
-    batches = _rows(encode_all(data, examples, tokenizer, encoder), recipe.generator_batch, state)
+    batches = rows(encode_all(data, examples, tokenizer, encoder), recipe.generator_batch, state)
     for step in train_generator(model, batches, training, state=state):
         line = (
             f"tokens {step.token_loss:.3f} diffusion {step.diffusion_loss:.3f} "
@@ -193,15 +194,15 @@ def hidden_states(
     generator, network = torch.Generator().manual_seed(training.seed), model.generator
     hidden, residuals = [], []
     for _ in range(passes):
-        for rows in torch.arange(len(tokens.indices)).split(64):
-            indices = tokens.indices[rows].flatten(1)
-            masked = random_mask(len(rows), indices.shape[1], generator, training.schedule)
-            drop = torch.rand(len(rows), generator=generator) < training.text_drop
+        for some in torch.arange(len(tokens.indices)).split(64):
+            indices = tokens.indices[some].flatten(1)
+            masked = random_mask(len(some), indices.shape[1], generator, training.schedule)
+            drop = torch.rand(len(some), generator=generator) < training.text_drop
             ids = torch.where(masked, network.mask_id, indices)
-            ids = ids.unflatten(1, tokens.indices.shape[1:])
-            out = network(ids, tokens.text[rows], tokens.text_mask[rows], drop)
+            ids = ids.unflatten(1, tokens.indices.shape[1:]).to(network.device)
+            out = network(ids, tokens.text[some], tokens.text_mask[some], drop)
             hidden.append(out.hidden.flatten(0, 1))
-            residuals.append(tokens.residuals[rows].flatten(2).transpose(1, 2).flatten(0, 1))
+            residuals.append(tokens.residuals[some].flatten(2).transpose(1, 2).flatten(0, 1))
     return torch.cat(hidden), torch.cat(residuals)
 
 
@@ -219,8 +220,8 @@ def make_head(recipe: Recipe, model: DCAR, work: Path, clock: Clock) -> None:
     tokens = encode_all(data, examples, model.tokenizer, model.text_encoder)
     hidden, residuals = hidden_states(model, tokens, recipe.head_passes, training)
     while state.step < training.steps:
-        rows = torch.randint(len(hidden), (recipe.head_batch,), generator=state.generator)
-        loss = head.loss(hidden[rows], residuals[rows].to(hidden), state.generator)
+        chosen = torch.randint(len(hidden), (recipe.head_batch,), generator=state.generator)
+        loss = head.loss(hidden[chosen], residuals[chosen].to(hidden), state.generator)
         loss.backward()
         rate = warmed_cosine(state.step, training.steps, training.warmup_steps)
         state.apply_gradients(training.learning_rate * rate, training.clip)

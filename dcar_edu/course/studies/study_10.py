@@ -4,7 +4,7 @@ All arms of one seed share the drawn tokens and differ in the residuals alone.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,6 +14,7 @@ from einops import rearrange
 from torch import Tensor
 
 from dcar_edu.course.budgets import budget as row
+from dcar_edu.course.making import rows
 from dcar_edu.course.recipes import RECIPES, learnt_examples
 from dcar_edu.course.studies import Experiment
 from dcar_edu.data import EmojiExample
@@ -22,14 +23,12 @@ from dcar_edu.generator import MaskedGenerator
 from dcar_edu.generator.guidance import Guidance
 from dcar_edu.generator.training import (
     GeneratorTraining,
-    TokenBatch,
     begin,
     train_generator,
 )
 from dcar_edu.metrics import kid, load_alignment, psnr
 from dcar_edu.metrics.alignment import picture_features, rank
 from dcar_edu.pipeline import DCAR
-from dcar_edu.state import TrainingState
 
 MODEL = "emoji-128"
 GUIDANCE, TEMPERATURE, STEPS = 4.5, 1.5, 12
@@ -233,18 +232,6 @@ def _hybrid(arm: str, seed: int, budget: str) -> dict[str, float]:
         "pictures": count,
     }
     return {name: round(value, 5) for name, value in found.items()}
-
-
-def rows(tokens: TokenBatch, size: int, state: TrainingState) -> Iterator[TokenBatch]:
-    """Endless batches of ``size`` rows, drawn from the state's own source of chance."""
-    while True:
-        chosen = torch.randint(len(tokens.indices), (size,), generator=state.generator)
-        yield TokenBatch(
-            tokens.indices[chosen],
-            tokens.residuals[chosen],
-            tokens.text[chosen],
-            tokens.text_mask[chosen],
-        )
 
 
 def fresh_generator(model: DCAR, seed: int) -> MaskedGenerator:
