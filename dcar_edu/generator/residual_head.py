@@ -158,6 +158,7 @@ class ResidualHead(nn.Module):
         alpha_bars = cosine_alpha_bars(config.diffusion_steps)[t.cpu()]
         x = add_noise(x0, noise, alpha_bars)
         guessed, fraction = self.guess(x, t.to(x.device), hidden)
+        guessed = guessed.to(x)  # the formulas stay in float32 when the network is autocast
         loss = (guessed - noise).square().mean()
         if fraction is not None:
             bound = variance_bound(x0, x, t.to(x.device), guessed, fraction, config.diffusion_steps)

@@ -4,31 +4,29 @@ Source: MaskGIT for the masked loss; MAR for the diffusion loss; DC-AR adds the 
 schedule: ours, after 1d-tokenizer's recipe; DC-AR states none.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
-from dcar_edu.generator.masking import random_mask
+from dcar_edu.generator.losses import Draws, TokenBatch, masked_loss, shared_losses
 from dcar_edu.generator.model import MaskedGenerator
 from dcar_edu.state import TrainingState, endless, warmed_cosine
+from dcar_edu.team import Team
 
-
-@dataclass(frozen=True)
-class TokenBatch:
-    """Pictures as tokens, with their texts."""
-
-    indices: Tensor
-    """int64 ``(b, h, w)``."""
-    residuals: Tensor
-    """``(b, c, h, w)`` in latent units."""
-    text: Tensor
-    """``(b, s, text_width)``."""
-    text_mask: Tensor
-    """bool ``(b, s)``, True = real word."""
+__all__ = [
+    "GeneratorEvaluation",
+    "GeneratorStep",
+    "GeneratorTraining",
+    "TokenBatch",
+    "begin",
+    "evaluate_generator",
+    "losses",
+    "masked_loss",
+    "train_generator",
+]
 
 
 @dataclass(frozen=True)
@@ -73,36 +71,7 @@ class GeneratorEvaluation:
     accuracy: float
 
 
-def masked_loss(
-    logits: Tensor, targets: Tensor, mask: Tensor, smoothing: float = 0.1, unmasked: float = 0.1
-) -> Tensor:
-    """Cross-entropy of hidden tokens, with a small weight on the visible ones.
-
-    Args:
-        logits: ``(b, n, K)``.
-        targets: int64 ``(b, n)``.
-        mask: bool ``(b, n)``, True = hidden.
-        smoothing: share of the target spread over all codes.
-        unmasked: weight of a visible token; a hidden one has 1.
-
-    Returns:
-        The weighted mean over all tokens of the batch.
-
-    Source:
-        1d-tokenizer's masked loss, which DC-AR's released code contains.
-    """
-    exact = torch.promote_types(logits.dtype, torch.float32)
-    each = F.cross_entropy(
-        rearrange(logits.to(exact), "b n k -> b k n"),
-        targets,
-        reduction="none",
-        label_smoothing=smoothing,
-    )
-    weights = torch.full_like(each, unmasked).masked_fill(mask, 1.0)
-    return (weights * each).sum() / (weights.sum() + 1e-8)
-
-
-def begin(model: nn.Module, config: GeneratorTraining) -> TrainingState:
+def begin(model: nn.Module, config: GeneratorTraining, team: Team | None = None) -> TrainingState:
     """A fresh state for :func:`train_generator`; save and load it to survive a stop."""
     return TrainingState.begin(
         model,
@@ -111,6 +80,7 @@ def begin(model: nn.Module, config: GeneratorTraining) -> TrainingState:
         weight_decay=config.weight_decay,
         ema_decay=config.ema_decay,
         seed=config.seed,
+        team=team,
     )
 
 
@@ -120,19 +90,22 @@ def train_generator(
     config: GeneratorTraining,
     *,
     state: TrainingState | None = None,
+    team: Team | None = None,
 ) -> Iterator[GeneratorStep]:
     """Train in place, one yielded record a step; at the end the averaged weights are in.
 
+    A step: hide some tokens, guess them; noise all residuals, guess the noise; learn from both.
     Between two steps ``state.model`` holds the raw weights and ``state.average.module`` the
     averaged ones; :func:`evaluate_generator` takes either.
 
     Args:
         model: trained where it is, on its device; in eval mode afterwards.
         batches: tokens with texts; repeated as needed. Made beforehand, or on the fly by
-            an iterator over :meth:`dcar_edu.DCAR.tokens`.
+            an iterator over :meth:`dcar_edu.DCAR.tokens`. In a team: this process's rows.
         config: the numbers.
         state: from :func:`begin`, to go on with a run; draw data from ``state.generator`` too and
             the run goes on exactly.
+        team: the processes that train together; the one given to :func:`begin`, if any.
 
     Raises:
         ValueError: the batches end too soon, or the loss is no longer a number.
@@ -140,31 +113,58 @@ def train_generator(
     Source:
         DC-AR: ``L = L_token + L_diffusion``, the residuals of all tokens, 10 % dropped texts.
     """
-    state = state or begin(model, config)
+    state = state or begin(model, config, team)
+    state.team = team or state.team
     supply = endless(batches)
     while state.step < config.steps:
         model.train()
-        token, diffusion, accuracy = losses(model, next(supply), config, state.generator)
-        loss = token + config.diffusion_weight * diffusion
-        if not torch.isfinite(loss):
+        numbers = state.team.total(state.attempt(_learn, model, next(supply), config))
+        loss, token, diffusion, right, hidden = numbers.tolist()
+        if not math.isfinite(loss):
             raise ValueError(
-                f"the loss is {loss.item()} at step {state.step} (tokens {token.item():.4g}, "
-                f"diffusion {diffusion.item():.4g}). Lower learning_rate, or train in float32."
+                f"the loss is {loss} at step {state.step} (tokens {token:.4g}, "
+                f"diffusion {diffusion:.4g}). Lower learning_rate, or train in float32."
             )
-        loss.backward()
         rate = config.learning_rate * warmed_cosine(state.step, config.steps, config.warmup_steps)
         norm = state.apply_gradients(rate, config.clip)
         yield GeneratorStep(
             number=state.step,
-            loss=loss.item(),
-            token_loss=token.item(),
-            diffusion_loss=diffusion.item(),
-            accuracy=accuracy,
+            loss=loss,
+            token_loss=token,
+            diffusion_loss=diffusion,
+            accuracy=right / hidden,
             gradient_norm=norm,
             learning_rate=rate,
         )
     state.use_average()
     model.eval()
+
+
+def _learn(
+    model: MaskedGenerator, batch: TokenBatch, config: GeneratorTraining, state: TrainingState
+) -> Tensor:
+    """Add up the gradients of this process's rows, one micro-batch after another.
+
+    Returns:
+        What they add to loss, token loss, diffusion loss, right guesses and hidden tokens ``(5,)``.
+    """
+    team, (b, h, w) = state.team, batch.indices.shape
+    whole = _draw(model, b * team.size, h * w, config, state.generator)
+    mine, numbers = whole[team.rows(b * team.size)], []
+    for rows in team.parts(b):
+        with team.precision():
+            token, diffusion, *counts = shared_losses(
+                model,
+                batch[rows],
+                mine[rows],
+                whole.mask,
+                smoothing=config.label_smoothing,
+                unmasked=config.unmasked_weight,
+            )
+        loss = token + config.diffusion_weight * diffusion
+        loss.backward()
+        numbers.append(torch.stack([loss, token, diffusion, *(c.to(loss) for c in counts)]))
+    return torch.stack(numbers).detach().sum(0)
 
 
 @torch.no_grad()
@@ -209,18 +209,26 @@ def losses(
     The draws come from ``generator`` in this order: masks, dropped texts, times, noise. Texts are
     dropped in training mode only.
     """
-    device = model.device
     b, h, w = batch.indices.shape
-    targets = rearrange(batch.indices, "b h w -> b (h w)").to(device)
-    mask = random_mask(b, h * w, generator, config.schedule).to(device)
-    drop = (torch.rand(b, generator=generator) < config.text_drop) & model.training
-    hidden_ids = torch.where(mask, model.mask_id, targets).reshape(b, h, w)
-    out = model(hidden_ids, batch.text, batch.text_mask, drop)
-    token = masked_loss(out.logits, targets, mask, config.label_smoothing, config.unmasked_weight)
-    residuals = rearrange(batch.residuals, "b c h w -> (b h w) c").to(device, torch.float32)
-    hidden = rearrange(out.hidden, "b n width -> (b n) width")
-    diffusion = model.residual_head.loss(hidden, residuals, generator)
-    with torch.no_grad():
-        right = out.logits.argmax(-1) == targets
-        accuracy = (right & mask).sum().item() / mask.sum().item()
-    return token, diffusion, accuracy
+    draws = _draw(model, b, h * w, config, generator)
+    numbers = shared_losses(
+        model,
+        batch,
+        draws,
+        draws.mask,
+        smoothing=config.label_smoothing,
+        unmasked=config.unmasked_weight,
+    )
+    token, diffusion, right, hidden = numbers
+    return token, diffusion, right.item() / hidden.item()
+
+
+def _draw(
+    model: MaskedGenerator,
+    b: int,
+    n: int,
+    config: GeneratorTraining,
+    generator: torch.Generator,
+) -> Draws:
+    drop = config.text_drop if model.training else 0.0
+    return Draws.of(b, n, model.config, generator, schedule=config.schedule, text_drop=drop)

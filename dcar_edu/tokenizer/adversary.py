@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dcar_edu.state import Learner
+from dcar_edu.team import Team
 from dcar_edu.tokenizer.stages import TokenizerTraining
 
 
@@ -86,7 +87,9 @@ def hinge_losses(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     return discriminator, -fake.mean()
 
 
-def adaptive_weight(loss: Tensor, gan_loss: Tensor, last_layer: Tensor) -> Tensor:
+def adaptive_weight(
+    loss: Tensor, gan_loss: Tensor, last_layer: Tensor, team: Team | None = None
+) -> Tensor:
     """Weight that gives both losses the same pull on the decoder's last layer; no gradient.
 
     Args:
@@ -94,6 +97,7 @@ def adaptive_weight(loss: Tensor, gan_loss: Tensor, last_layer: Tensor) -> Tenso
             nothing.
         gan_loss: the drawing network's loss, a scalar.
         last_layer: a weight that both depend on.
+        team: the processes whose mean gradients are compared.
 
     Returns:
         A scalar in [0, 10,000].
@@ -101,8 +105,9 @@ def adaptive_weight(loss: Tensor, gan_loss: Tensor, last_layer: Tensor) -> Tenso
     Source:
         VQGAN, Eq. 7, bounds and 1e-4 from its released code (the paper has 1e-6).
     """
+    team = team or Team()
     pull, gan_pull = (
-        torch.autograd.grad(value, last_layer, retain_graph=True)[0].norm()
+        team.mean(torch.autograd.grad(value, last_layer, retain_graph=True)[0]).norm()
         for value in (loss, gan_loss)
     )
     return (pull / (gan_pull + 1e-4)).clamp(0, 1e4)
@@ -130,33 +135,56 @@ def begin_discriminator(config: TokenizerTraining, device: torch.device) -> Lear
 
 
 def fool(
-    discriminator: nn.Module, drawn: Tensor, loss: Tensor, last_layer: Tensor
+    discriminator: nn.Module,
+    drawn: Tensor,
+    loss: Tensor,
+    last_layer: Tensor,
+    team: Team | None = None,
 ) -> tuple[Tensor, Contest]:
-    """The loss of being found out times its adaptive weight; teaches the discriminator nothing."""
+    """The loss of being found out times its adaptive weight; teaches the discriminator nothing.
+
+    The weight is that of the pictures at hand: with micro-batches each has its own.
+    """
     discriminator.requires_grad_(False)
     scores = discriminator(drawn)
     _, gan_loss = hinge_losses(scores, scores)
-    weight = adaptive_weight(loss, gan_loss, last_layer)
+    weight = adaptive_weight(loss, gan_loss, last_layer, team)
     return weight * gan_loss, Contest(gan_loss.item(), weight.item())
 
 
 def learn_difference(
-    rival: Learner, images: Tensor, drawn: Tensor, learning_rate: float, lecam: float
+    rival: Learner,
+    images: Tensor,
+    drawn: Tensor,
+    learning_rate: float,
+    lecam: float,
+    team: Team | None = None,
 ) -> float:
     """One step of the discriminator on originals and drawings; returns its hinge loss."""
+    team = team or Team()
     rival.model.requires_grad_(True)
-    real, fake = rival.model(images), rival.model(drawn.detach())
-    hinge, _ = hinge_losses(real, fake)
-    loss = hinge + lecam * lecam_penalty(real, fake, rival.model.anchors) if lecam else hinge  # type: ignore[arg-type]
-    loss.backward()
+    lost = torch.zeros((), device=images.device)
+    for rows in team.parts(len(images)):
+        real, fake = rival.model(images[rows]), rival.model(drawn[rows].detach())
+        hinge, _ = hinge_losses(real, fake)
+        loss = hinge
+        if lecam:
+            decay = 0.99 ** (1 / team.micro)  # micro-batches together move the anchors once
+            loss = hinge + lecam * lecam_penalty(real, fake, rival.model.anchors, decay, team)  # type: ignore[arg-type]
+        share = len(real) / (len(images) * team.size)
+        (share * loss).backward()
+        lost += share * hinge.detach()
+    team.sum_gradients(rival.model)
     for group in rival.optimizer.param_groups:
         group["lr"] = learning_rate
     rival.optimizer.step()
     rival.optimizer.zero_grad(set_to_none=True)
-    return hinge.item()
+    return team.total(lost).item()
 
 
-def lecam_penalty(real: Tensor, fake: Tensor, anchors: Tensor, decay: float = 0.99) -> Tensor:
+def lecam_penalty(
+    real: Tensor, fake: Tensor, anchors: Tensor, decay: float = 0.99, team: Team | None = None
+) -> Tensor:
     """Hold scores near the running mean of the *other* side: a brake for small data sets.
 
     Args:
@@ -164,6 +192,7 @@ def lecam_penalty(real: Tensor, fake: Tensor, anchors: Tensor, decay: float = 0.
         fake: scores of drawings, any shape.
         anchors: ``(2,)``, running means of both, moved in place.
         decay: share of the old mean that stays.
+        team: the processes over whose scores the means are taken.
 
     Returns:
         A scalar, 0 or more.
@@ -172,6 +201,7 @@ def lecam_penalty(real: Tensor, fake: Tensor, anchors: Tensor, decay: float = 0.
         LeCam-GAN, R_LC, one-sided as in its released code.
     """
     with torch.no_grad():
-        anchors.lerp_(torch.stack([real.mean(), fake.mean()]).to(anchors), 1 - decay)
+        means = (team or Team()).mean(torch.stack([real.mean(), fake.mean()]).to(anchors))
+        anchors.lerp_(means, 1 - decay)
     real_anchor, fake_anchor = anchors.detach().clone()
     return F.relu(real - fake_anchor).square().mean() + F.relu(real_anchor - fake).square().mean()

@@ -20,6 +20,14 @@ from dcar_edu.tokenizer.config import TokenizerConfig
 from dcar_edu.tokenizer.quantizer import Quantized, VectorQuantizer
 
 LatentPath = Literal["continuous", "discrete", "alternate"]
+OnePath = Literal["continuous", "discrete"]
+
+
+def drawn_path(path: LatentPath, generator: torch.Generator | None) -> OnePath:
+    """The path itself, or for "alternate" either of the other two by the toss of a coin."""
+    if path != "alternate":
+        return path
+    return "continuous" if torch.rand((), generator=generator).item() < 0.5 else "discrete"
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Reconstruction:
 
     images: Tensor
     """``(b, 3, H, W)``, about [-1, 1]."""
-    path: Literal["continuous", "discrete"]
+    path: OnePath
     """The path that was taken, for the whole batch."""
     middle: Quantized
 
@@ -138,9 +146,7 @@ class HybridTokenizer(nn.Module):
                 f"path must be one of {get_args(LatentPath)}, 'alternate' with a generator; got "
                 f"'{path}' and {generator}. Pass generator=torch.Generator()."
             )
-        if path == "alternate":
-            heads = torch.rand((), generator=generator).item() < 0.5
-            path = "continuous" if heads else "discrete"
+        path = drawn_path(path, generator)
         middle = self._middle(images)
         latents = middle.latents if path == "continuous" else middle.quantized
         return Reconstruction(self.decoder(latents), path, middle)

@@ -9,20 +9,20 @@ Source: DC-AR (arXiv:2507.04947), three-stage adaptation; 1:4:1 from its 10/40/1
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from dcar_edu.state import TrainingState, endless, warmed_cosine
-from dcar_edu.tokenizer.adversary import Contest, begin_discriminator, fool, learn_difference
-from dcar_edu.tokenizer.hybrid import PARTS, HybridTokenizer, Reconstruction
+from dcar_edu.team import Team
+from dcar_edu.tokenizer.adversary import begin_discriminator, learn_difference
+from dcar_edu.tokenizer.hybrid import PARTS, HybridTokenizer, OnePath, drawn_path
 from dcar_edu.tokenizer.latents import LatentStatistics, images_of, measure_latents
-from dcar_edu.tokenizer.losses import reconstruction_loss
+from dcar_edu.tokenizer.restarting import revive, start_codes
 from dcar_edu.tokenizer.stages import Stage, TokenizerTraining, three_stages
+from dcar_edu.tokenizer.step import active_rival, add_gradients
 
 __all__ = [
     "LatentStatistics",
@@ -43,7 +43,7 @@ class TokenizerStep:
 
     number: int
     stage: str
-    path: Literal["continuous", "discrete"]
+    path: OnePath
     loss: float
     pixel_loss: float
     code_loss: float
@@ -71,7 +71,9 @@ def freeze(tokenizer: HybridTokenizer, trains: tuple[str, ...]) -> None:
         part.train(name in trains)
 
 
-def begin(tokenizer: HybridTokenizer, config: TokenizerTraining) -> TrainingState:
+def begin(
+    tokenizer: HybridTokenizer, config: TokenizerTraining, team: Team | None = None
+) -> TrainingState:
     """A fresh state for :func:`train_tokenizer`; save and load it to survive a stop."""
     state = TrainingState.begin(
         tokenizer,
@@ -80,9 +82,10 @@ def begin(tokenizer: HybridTokenizer, config: TokenizerTraining) -> TrainingStat
         weight_decay=config.weight_decay,
         ema_decay=config.ema_decay,
         seed=config.seed,
+        team=team,
     )
     if config.gan_weight:
-        state.rival = begin_discriminator(config, tokenizer.device)
+        state.rival = begin_discriminator(config, tokenizer.device)  # the seed makes all equal
     return state
 
 
@@ -93,6 +96,7 @@ def train_tokenizer(
     *,
     state: TrainingState | None = None,
     perceptual: nn.Module | None = None,
+    team: Team | None = None,
 ) -> Iterator[TokenizerStep]:
     """Train in place, one yielded record a step; at the end the averaged weights are in.
 
@@ -102,10 +106,12 @@ def train_tokenizer(
     Args:
         tokenizer: trained where it is, on its device.
         batches: images ``(b, 3, H, W)`` in [-1, 1], or things with ``.images``; repeated as needed.
+            In a team: this process's rows.
         config: stages and numbers.
         state: from :func:`begin`, to go on with a run; draw data from ``state.generator`` too and
             the run goes on exactly.
         perceptual: see :func:`dcar_edu.tokenizer.losses.reconstruction_loss`; on the same device.
+        team: the processes that train together; the one given to :func:`begin`, if any.
 
     Raises:
         ValueError: the batches end too soon, the loss is no longer a number, or ``state`` was
@@ -114,7 +120,7 @@ def train_tokenizer(
     Source:
         DC-AR, three-stage training. Optimizer, EMA and learning rate: ours, not stated.
     """
-    state = _begun(tokenizer, config, state)
+    state = _begun(tokenizer, config, state, team)
     supply = endless(batches)
     while state.step < config.steps:
         stage, within = config.stage_at(state.step)
@@ -122,73 +128,42 @@ def train_tokenizer(
             _enter(tokenizer, stage, within, supply, state)
         freeze(tokenizer, stage.trains)
         images = images_of(next(supply)).to(tokenizer.device)
-        drawn = tokenizer(images, stage.path, state.generator)
-        loss, pixels = _losses(drawn, images, stage, config, perceptual)
-        rival = state.rival if stage.adversarial and config.gan_weight else None
-        contest = Contest()
-        if rival:
-            pull, contest = fool(rival.model, drawn.images, loss, _last_layer(tokenizer))
-            loss = loss + config.gan_weight * pull
-        _check_finite(loss, state.step, stage)
-        loss.backward()
+        path = drawn_path(stage.path, state.generator)
+        seen = state.attempt(add_gradients, tokenizer, images, path, stage, config, perceptual)
+        numbers = state.team.total(seen.numbers)
+        _check_finite(numbers[0], state.step, stage)
         share = warmed_cosine(state.step, config.steps, config.warmup_steps)
         norm = state.apply_gradients(config.learning_rate * share, config.clip)
-        if rival:
+        lost = 0.0
+        if rival := active_rival(state, stage, config):
             rate = config.gan_learning_rate * share
-            lost = learn_difference(rival, images, drawn.images, rate, config.gan_lecam)
-            contest = replace(contest, discriminator_loss=lost)
-        if "quantizer" in stage.trains:
-            _count_and_revive(tokenizer, drawn, within, config.revive_every, state)
-        yield _record(state, stage, drawn, loss, pixels, norm, contest)
+            lost = learn_difference(rival, images, seen.images, rate, config.gan_lecam, state.team)
+        counts = state.team.total(seen.counts).cpu()
+        if "quantizer" in stage.trains and config.revive_every:
+            state.memory["counts"] += counts
+            if (within + 1) % config.revive_every == 0:
+                revive(tokenizer, state.memory["counts"], seen.latents, state)
+                state.memory["counts"].zero_()
+        yield _record(state, stage, path, numbers, counts, norm, lost)
     state.use_average()
     freeze(tokenizer, PARTS)
     tokenizer.eval()
 
 
 def _begun(
-    tokenizer: HybridTokenizer, config: TokenizerTraining, state: TrainingState | None
+    tokenizer: HybridTokenizer,
+    config: TokenizerTraining,
+    state: TrainingState | None,
+    team: Team | None,
 ) -> TrainingState:
-    state = state or begin(tokenizer, config)
+    state = state or begin(tokenizer, config, team)
+    state.team = team or state.team
     if config.gan_weight and not state.rival:
         raise ValueError(
             f"gan_weight={config.gan_weight} needs a discriminator, and the state has none. "
             "Begin the state with the same config."
         )
     return state
-
-
-def _losses(
-    drawn: Reconstruction,
-    images: Tensor,
-    stage: Stage,
-    config: TokenizerTraining,
-    perceptual: nn.Module | None,
-) -> tuple[Tensor, Tensor]:
-    """The whole loss and its pixel part; the code loss only while the codebook learns."""
-    loss, pixels = reconstruction_loss(
-        drawn.images,
-        images,
-        l1=config.l1,
-        l2=config.l2,
-        perceptual=perceptual,
-        perceptual_weight=config.perceptual_weight,
-    )
-    if "quantizer" in stage.trains:
-        loss = loss + config.code_weight * drawn.middle.loss
-    return loss, pixels
-
-
-def _last_layer(tokenizer: HybridTokenizer) -> Tensor:
-    """The weight that makes pixels: where both losses are compared."""
-    return [p for p in tokenizer.decoder.parameters() if p.ndim == 4][-1]
-
-
-def _check_finite(loss: Tensor, step: int, stage: Stage) -> None:
-    if not torch.isfinite(loss):
-        raise ValueError(
-            f"the loss is {loss.item()} at step {step} ({stage.name}). "
-            "Lower learning_rate, or train in float32."
-        )
 
 
 def _enter(
@@ -199,76 +174,45 @@ def _enter(
     state: TrainingState,
 ) -> None:
     """Begin a stage: averaged weights, fresh counts, and codes at real latents if asked."""
-    codes = tokenizer.quantizer.codes
     if within == 0:
         if state.step:
             state.use_average()
         if stage.starts_codes:
-            with torch.no_grad():
-                latents: list[Tensor] = []
-                while sum(len(part) for part in latents) < 4 * len(codes):
-                    images = torch.cat([images_of(b) for b in islice(supply, 4)])
-                    features = tokenizer.encoder(images.to(tokenizer.device))
-                    latents.append(rearrange(features, "b c h w -> (b h w) c"))
-            everyone = torch.arange(len(codes), device=codes.device)
-            _restart(tokenizer, everyone, torch.cat(latents), state)
-    state.memory = {"counts": torch.zeros(len(codes), dtype=torch.int64)}
+            start_codes(tokenizer, supply, state)
+    state.memory = {"counts": torch.zeros(tokenizer.config.num_codes, dtype=torch.int64)}
 
 
-@torch.no_grad()
-def _restart(
-    tokenizer: HybridTokenizer, rows: Tensor, latents: Tensor, state: TrainingState
-) -> None:
-    tokenizer.quantizer.restart(rows, latents, state.generator)
-    state.average.module.quantizer.codes[rows] = tokenizer.quantizer.codes[rows]  # type: ignore[union-attr, index, operator]
+def _check_finite(loss: Tensor, step: int, stage: Stage) -> None:
+    if not torch.isfinite(loss):
+        raise ValueError(
+            f"the loss is {loss.item()} at step {step} ({stage.name}). "
+            "Lower learning_rate, or train in float32."
+        )
 
 
-def _count_and_revive(
-    tokenizer: HybridTokenizer,
-    drawn: Reconstruction,
-    within: int,
-    every: int,
-    state: TrainingState,
-) -> None:
-    """Count how often each code is used; now and then put unused ones at real latents."""
-    if not every:
-        return
-    codes = tokenizer.config.num_codes
-    state.memory["counts"] += torch.bincount(drawn.middle.indices.flatten(), minlength=codes).cpu()
-    if (within + 1) % every:
-        return
-    dead = (state.memory["counts"] == 0).nonzero().flatten()
-    latents = rearrange(drawn.middle.latents.detach(), "b c h w -> (b h w) c")
-    if len(dead):
-        dead = dead[torch.randperm(len(dead), generator=state.generator)[: len(latents) // 2]]
-        _restart(tokenizer, dead.to(latents.device), latents, state)
-    state.memory["counts"].zero_()
-
-
-@torch.no_grad()
 def _record(
     state: TrainingState,
     stage: Stage,
-    drawn: Reconstruction,
-    loss: Tensor,
-    pixels: Tensor,
+    path: OnePath,
+    numbers: Tensor,
+    counts: Tensor,
     norm: float,
-    contest: Contest,
+    lost: float,
 ) -> TokenizerStep:
-    middle = drawn.middle
-    codes = middle.quantized
-    cosine = torch.cosine_similarity(middle.latents, codes, dim=1).mean()
+    loss, pixels, code_loss, cosine, _, gan_loss, gan_weight = numbers.tolist()
     return TokenizerStep(
         number=state.step,
         stage=stage.name,
-        path=drawn.path,
-        loss=loss.item(),
-        pixel_loss=pixels.item(),
-        code_loss=middle.loss.item(),
-        codes_used=len(middle.indices.unique()),
-        cosine=cosine.item(),
-        residual_std=(middle.latents - codes).square().mean().sqrt().item(),
+        path=path,
+        loss=loss,
+        pixel_loss=pixels,
+        code_loss=code_loss,
+        codes_used=int((counts > 0).sum()),
+        cosine=cosine,
+        residual_std=numbers[4].sqrt().item(),
         gradient_norm=norm,
         learning_rate=state.optimizer.param_groups[0]["lr"],
-        **asdict(contest),
+        gan_loss=gan_loss,
+        gan_weight=gan_weight,
+        discriminator_loss=lost,
     )

@@ -8,13 +8,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 FLOORS = (
-    {"checkpoint"},
+    {"checkpoint", "team"},
     {"images"},  # saves a picture with checkpoint's atomic writer
     {"text", "features", "state"},
     {"tokenizer", "generator", "data"},
     {"drawing"},
     {"pipeline"},
-    {"metrics", "bench", "interop"},
+    {"metrics", "bench", "interop", "runs"},
     {""},  # `import dcar_edu`: the public names; only course and cli stand above them
     {"course"},
     {"cli"},
