@@ -3,8 +3,10 @@
 A split is fixed by the sha256 of a concept's code points, never by style, seed or order.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -125,6 +127,21 @@ class CaptionedEmoji:
     def examples(self) -> list[EmojiExample]:
         """List every example: concepts in hash order, then style, background, size."""
         return [self[place] for place in range(len(self))]
+
+    def only(self, places: Sequence[int]) -> Self:
+        """The examples at these places as a data set of their own, which loads only their tiles.
+
+        Example:
+            ``data.only([5, 2])[0] == data[5]``
+        """
+        rows = self._rows[np.asarray(places, dtype=np.int64)]
+        tiles, renumbered = np.unique(rows[:, 0], return_inverse=True)
+        part = copy.copy(self)
+        part._keys = [self._keys[tile] for tile in tiles]
+        part._rows = np.column_stack([renumbered, rows[:, 1:]])
+        part._place = {key: place for place, key in enumerate(part._keys)}
+        part._tiles = {}
+        return part
 
     def example(
         self, label: str, style: str = "3d", background: str = "white", size: str | None = None

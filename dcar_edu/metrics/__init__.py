@@ -2,7 +2,13 @@
 
 from dcar_edu.features import perceptual_distance
 from dcar_edu.metrics.alignment import Alignment, Retrieval, load_alignment, retrieval
-from dcar_edu.metrics.distribution import KIDEstimate, kid, kid_of_subsets
+from dcar_edu.metrics.distribution import (
+    KIDEstimate,
+    kid,
+    kid_interval,
+    kid_of_subsets,
+    mean_interval,
+)
 from dcar_edu.metrics.judge import judge_tokenizer
 from dcar_edu.metrics.reconstruction import psnr, ssim
 from dcar_edu.metrics.tokens import token_match
@@ -16,8 +22,10 @@ __all__ = [
     "code_usage",
     "judge_tokenizer",
     "kid",
+    "kid_interval",
     "kid_of_subsets",
     "load_alignment",
+    "mean_interval",
     "perceptual_distance",
     "psnr",
     "retrieval",

@@ -99,8 +99,13 @@ class Alignment:
     @torch.no_grad()
     def see(self, pictures: Tensor) -> Tensor:
         """Where pictures ``(b, 3, H, W)`` in [-1, 1] lie: unit vectors ``(b, width)``."""
-        features = picture_features(self.eyes, pictures)
-        return F.normalize(self.head.pictures(features), dim=-1)
+        return self.place(picture_features(self.eyes, pictures))
+
+    @torch.no_grad()
+    def place(self, features: Tensor) -> Tensor:
+        """Where pictures lie of which :func:`picture_features` are known ``(b, picture_width)``."""
+        weights = next(self.head.parameters())
+        return F.normalize(self.head.pictures(features.to(weights)), dim=-1)
 
     @torch.no_grad()
     def read(self, texts: Sequence[str]) -> Tensor:
@@ -188,7 +193,17 @@ def rank(similarity: Tensor, wanted: Tensor) -> Retrieval:
         >>> rank(torch.tensor([[0.9, 0.1, 0.5], [0.4, 0.4, 0.1]]), torch.tensor([0, 0])).r1
         0.5
     """
-    own = similarity.gather(1, wanted.to(similarity.device)[:, None])
-    ahead = (similarity >= own).sum(1) - 1  # itself is not ahead; a tie is
-    r1, r5 = ((ahead < k).float().mean().item() for k in (1, 5))
+    places = ahead(similarity, wanted)
+    r1, r5 = ((places < k).float().mean().item() for k in (1, 5))
     return Retrieval(r1, r5, similarity.shape[1], len(similarity))
+
+
+def ahead(similarity: Tensor, wanted: Tensor) -> Tensor:
+    """How many candidates stand before the wanted one, ``(b,)``; one that ties does.
+
+    Example:
+        >>> ahead(torch.tensor([[0.9, 0.1, 0.5], [0.4, 0.4, 0.1]]), torch.tensor([2, 0])).tolist()
+        [1, 1]
+    """
+    own = similarity.gather(1, wanted.to(similarity.device)[:, None])
+    return (similarity >= own).sum(1) - 1  # itself is not ahead

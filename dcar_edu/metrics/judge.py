@@ -41,6 +41,29 @@ def judge_tokenizer(
     Raises:
         ValueError: fewer than two pictures.
     """
+    found = judge_pictures(tokenizer, batches, features=features)
+    return summary(found, tokenizer.config.num_codes)
+
+
+@torch.no_grad()
+def judge_pictures(
+    tokenizer: HybridTokenizer,
+    batches: Iterable[Any],
+    *,
+    features: EfficientNetFeatures | None = None,
+) -> dict[str, Tensor]:
+    """The numbers of every picture, of which :func:`judge_tokenizer` gives the means.
+
+    Args:
+        tokenizer: as there.
+        batches: as there.
+        features: as there.
+
+    Returns:
+        With ``PATH`` in ``hybrid`` and ``discrete``: ``psnr_PATH``, ``ssim_PATH`` and
+        ``perceptual_PATH``, each ``(n,)``; features ``pooled`` of the originals and
+        ``pooled_PATH`` of what came back ``(n, 1280)``; ``indices`` and ``cosine`` of all tokens.
+    """
     features = features or load_features(tokenizer.device)
     was_training = {module: module.training for module in tokenizer.modules()}
     tokenizer.eval()
@@ -53,8 +76,7 @@ def judge_tokenizer(
     finally:
         for module, mode in was_training.items():
             module.training = mode
-    found = {name: torch.cat(parts) for name, parts in rows.items()}
-    return _summary(found, tokenizer.config.num_codes)
+    return {name: torch.cat(parts) for name, parts in rows.items()}
 
 
 def _measure(
@@ -78,8 +100,12 @@ def _measure(
     return found
 
 
-def _summary(found: dict[str, Tensor], num_codes: int) -> dict[str, float]:
-    """Means, set distances and code use out of the per-picture numbers."""
+def summary(found: dict[str, Tensor], num_codes: int) -> dict[str, float]:
+    """Means, set distances and code use out of :func:`judge_pictures`'s numbers.
+
+    Raises:
+        ValueError: fewer than two pictures.
+    """
     pictures = len(found.get("pooled", ()))
     if pictures < 2:
         raise ValueError(

@@ -166,6 +166,17 @@ def test_examples_are_numbered(few):
     assert few[7] == examples[7]
 
 
+def test_a_part_holds_its_examples_alone_and_draws_them_alike(few):
+    places = [30, 7, 8]
+    part = few.only(places)
+    assert part.examples() == [few[place] for place in places]
+    assert torch.equal(part.render(part.examples()), few.render(part.examples()))
+    assert len(part.tiles()) == len({(e.style, e.hexcode) for e in part.examples()}) < 4
+    assert len(few.tiles()) == 8
+    with pytest.raises(ValueError, match="holds no tile"):
+        part.render([few[60]])
+
+
 def test_one_seed_gives_one_batch(few):
     one, same, other = (few.batch(5, generator=seeded(s)) for s in (3, 3, 4))
     assert one.records == same.records

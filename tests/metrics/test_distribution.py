@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dcar_edu.metrics import kid, kid_of_subsets
+from dcar_edu.metrics import kid, kid_interval, kid_of_subsets, mean_interval
 
 
 def vectors(n, d=5, seed=0, shift=0.0):
@@ -95,3 +95,48 @@ def test_kid_refuses(x, y, paired, message):
 def test_subsets_refuse(size, count):
     with pytest.raises(ValueError, match=rf"size in 2..4 .* size={size} and count={count}"):
         kid_of_subsets(vectors(6), vectors(4), size=size, count=count, generator=torch.Generator())
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_an_interval_weighs_what_is_drawn_twice_and_never_compares_it_with_itself(paired):
+    """The definition once more, one resample at a time."""
+    x, y = vectors(6).double(), vectors(6 if paired else 8, seed=1, shift=0.3).double()
+    rows = torch.randint(6, (200, 6), generator=(generator := seeded(2)))
+    other = rows if paired else torch.randint(8, (200, 8), generator=generator)
+    values = []
+    for a, b in zip(rows.tolist(), other.tolist(), strict=True):
+
+        def mean(u, v, i, j, whole):
+            pairs = [(p, q) for p in i for q in j if whole or p != q]
+            return sum((u[p] @ v[q] / 5 + 1) ** 3 for p, q in pairs) / max(len(pairs), 1)
+
+        values.append(
+            mean(x, x, a, a, False) + mean(y, y, b, b, False) - 2 * mean(x, y, a, b, not paired)
+        )
+    wanted = torch.stack(values).double().quantile(torch.tensor([0.1, 0.9]).double())
+    found = kid_interval(x, y, paired=paired, generator=seeded(2), resamples=200, level=0.8)
+    assert found == pytest.approx(wanted.tolist(), rel=1e-4)
+
+
+def test_an_interval_holds_the_value_and_narrows_with_more_pictures():
+    widths = []
+    for n in (30, 300):
+        x, y = vectors(n), vectors(n + 7, seed=1, shift=0.4)
+        low, high = kid_interval(x, y, generator=seeded())
+        assert low < kid(x, y) < high
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 2
+    assert kid_interval(x, x, paired=True, generator=seeded()) == pytest.approx((0, 0), abs=1e-9)
+    with pytest.raises(ValueError, match="as many reconstructions as pictures"):
+        kid_interval(x, y, paired=True, generator=seeded())
+
+
+def test_the_interval_of_a_share_is_the_binomials():
+    hits = (torch.arange(400) < 120).double()
+    low, high = mean_interval(hits, generator=seeded(), resamples=4000)
+    half = 1.96 * (0.3 * 0.7 / 400) ** 0.5
+    assert (low, high) == pytest.approx((0.3 - half, 0.3 + half), abs=0.006)
