@@ -30,7 +30,7 @@ def generate(arguments: argparse.Namespace) -> int:
     model = DCAR.from_pretrained(arguments.model).to(device)
     pictures = model.generate(
         arguments.prompts,
-        num_steps=arguments.steps,
+        num_steps=arguments.num_steps,
         guidance=arguments.guidance,
         guidance_schedule=arguments.guidance_schedule,
         residual_method=arguments.residual_method,
@@ -48,6 +48,24 @@ def _places(out: Path, count: int) -> list[Path]:
     if count == 1:
         return [out]
     return [out.with_name(f"{out.stem}-{number}{out.suffix}") for number in range(1, count + 1)]
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Measure a model, or a tokenizer alone: tables on the screen and in files."""
+    import torch
+
+    from dcar_edu.metrics.evaluation import Plan, Sampling, Subject
+    from dcar_edu.metrics.evaluation import evaluate as measure
+
+    splits = tuple(arguments.splits) if arguments.splits else None
+    counts = arguments.resolution, arguments.pictures, arguments.prompts
+    sampling = Sampling(**{name: getattr(arguments, name) for name in vars(Sampling())})
+    plan = Plan(splits, *counts, sampling, arguments.seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    found = measure(Subject.load(arguments.model, device), plan)
+    print(found.markdown())
+    print(f"tables and sheets of pictures: {found.save(arguments.out)}")
+    return 0
 
 
 def checkpoints(arguments: argparse.Namespace) -> int:
@@ -168,6 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--quick", action="store_true", help="skip the five-second speed test")
 
     _add_generate(_add(commands, "generate", generate))
+    _add_evaluate(_add(commands, "evaluate", evaluate))
 
     command = _add(commands, "checkpoints", checkpoints)
     command.add_argument("name", help="emoji-128, or alignment (the judge)")
@@ -189,16 +208,33 @@ def _parser() -> argparse.ArgumentParser:
 def _add_generate(command: argparse.ArgumentParser) -> None:
     command.add_argument("prompts", nargs="+", metavar="PROMPT", help="each one in quotes")
     command.add_argument("--model", default="emoji-128", help="a folder, a shipped name, a Hub id")
+    _add_sampling(command)
+    command.add_argument("--out", type=Path, default=Path("dcar.png"), metavar="FILE.png")
+
+
+def _add_evaluate(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", help="a folder (a tokenizer's too), a shipped name, a Hub id")
+    command.add_argument("--resolution", type=int, help="in pixels; the model's own if left out")
+    command.add_argument("--splits", nargs="+", metavar="SPLIT", help="to redraw; all if left out")
+    command.add_argument("--pictures", type=int, default=512, help="of each split (default 512)")
+    command.add_argument("--prompts", type=int, default=512, help="0 = none (default 512)")
+    _add_sampling(command)
+    command.add_argument("--temperature", type=float, default=1.5, help="(default 1.5)")
+    command.add_argument("--residual-steps", type=int, default=20, help="(default 20)")
+    command.add_argument("--out", type=Path, default=Path("evaluation"), metavar="FOLDER")
+
+
+def _add_sampling(command: argparse.ArgumentParser) -> None:
+    """Add how to draw: what ``generate`` and ``evaluate`` share."""
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--steps", type=int, default=12, help="sampling steps (default 12)")
+    add = command.add_argument
+    add("--steps", dest="num_steps", type=int, default=12, help="sampling steps (default 12)")
     command.add_argument("--guidance", type=float, default=4.5, help="0 = off (default 4.5)")
     schedules, methods = ["constant", "linear", "power-cosine"], ["ancestral", "ddim"]
     command.add_argument("--guidance-schedule", choices=schedules, default="constant")
     command.add_argument("--residual-method", choices=methods, default="ancestral")
-    command.add_argument(
-        "--residual-clip", type=float, help="in units of its scale; the model's own if left out"
-    )
-    command.add_argument("--out", type=Path, default=Path("dcar.png"), metavar="FILE.png")
+    clip = "in units of its scale; the model's own if left out"
+    command.add_argument("--residual-clip", type=float, help=clip)
 
 
 def _add_bench(bench: argparse._SubParsersAction) -> None:

@@ -118,7 +118,7 @@ class DCAR(nn.Module):
         """
         pictures: list[Image.Image] = []
         for some, numbers in in_chunks(prompts, seed):
-            drawing = self._draw(
+            drawing = self.draw(
                 some,
                 size=size,
                 num_steps=num_steps,
@@ -152,7 +152,7 @@ class DCAR(nn.Module):
         drawings = []
         for some, numbers in in_chunks(prompts, options.pop("seed", None)):
             options["seed"] = numbers
-            drawings.append(self._draw(some, **options))
+            drawings.append(self.draw(some, **options))
         for steps in zip(*(drawing.steps() for drawing in drawings), strict=True):
             yield GenerationStep(
                 steps[0].step,
@@ -173,7 +173,7 @@ class DCAR(nn.Module):
         drawn = []
         for some, numbers in in_chunks(prompts, options.pop("seed", None)):
             options["seed"] = numbers
-            drawing = self._draw(some, **options)
+            drawing = self.draw(some, **options)
             for _ in drawing.steps():
                 pass
             drawn.append(drawing.indices)
@@ -232,7 +232,7 @@ class DCAR(nn.Module):
             load_text_encoder(text, length=length),
         ).eval()
 
-    def _draw(
+    def draw(
         self,
         prompts: str | Sequence[str],
         *,
@@ -244,6 +244,11 @@ class DCAR(nn.Module):
         residual_guidance: float | None = None,
         seed: int | Sequence[int] | None = None,
     ) -> Drawing:
+        """Begin a drawing: run its ``steps()``, then ask it for tokens and residuals.
+
+        Draws all prompts together, see :func:`dcar_edu.drawing.in_chunks` for many; the arguments
+        are those of :meth:`generate`, which says what it raises.
+        """
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         push = Guidance(guidance, guidance_schedule, residual=residual_guidance)
         f, grid = self.tokenizer.config.downsample, self.generator.config.grid

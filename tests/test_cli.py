@@ -26,7 +26,8 @@ def test_version_and_help_without_a_room(capsys):
     with pytest.raises(SystemExit, match="0"):
         cli.main(["--help"])
     shown = capsys.readouterr().out
-    for command in ("doctor", "generate", "checkpoints", "experiment", "bench", "course"):
+    commands = ["doctor", "generate", "evaluate", "checkpoints", "experiment", "bench", "course"]
+    for command in commands:
         assert command in shown
 
 
@@ -135,6 +136,30 @@ def test_generate_has_the_defaults_and_schedules_of_the_library(monkeypatch, tmp
     with pytest.raises(SystemExit, match="2"):
         cli.main(["generate", "a wolf", "--guidance-schedule", "cosine"])
     assert "invalid choice: 'cosine'" in capsys.readouterr().err
+
+
+def test_evaluate_hands_everything_on(monkeypatch, tmp_path, capsys):
+    from dcar_edu.metrics.evaluation import Plan, Sampling
+
+    asked = []
+    found = types.SimpleNamespace(markdown=lambda: "| table |", save=lambda out: out)
+    subject = types.SimpleNamespace(load=lambda name, device: (name, device))
+    put(
+        monkeypatch, "dcar_edu.metrics.evaluation", Plan=Plan, Sampling=Sampling, Subject=subject,
+        evaluate=lambda *given: asked.append(given) or found,
+    )  # fmt: skip
+    out = tmp_path / "out"
+    assert cli.main(["evaluate", "mine", "--out", str(out)]) == 0
+    assert asked == [(("mine", "cpu"), Plan())]
+    assert capsys.readouterr().out == f"| table |\ntables and sheets of pictures: {out}\n"
+    options = (
+        "--splits train learnt --resolution 96 --pictures 7 --prompts 5 --seed 3 --steps 4 "
+        "--guidance 2.5 --guidance-schedule linear --temperature 0.5 --residual-steps 6 "
+        "--residual-clip 2 --residual-method ddim"
+    )
+    assert cli.main(["evaluate", "mine", *options.split()]) == 0
+    sampling = Sampling(4, 2.5, "linear", 0.5, 6, 2.0, "ddim")
+    assert asked[1][1] == Plan(("train", "learnt"), 96, 7, 5, sampling, 3)
 
 
 def test_generate_numbers_several_pictures(monkeypatch, tmp_path):
