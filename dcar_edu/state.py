@@ -111,7 +111,8 @@ class TrainingState:
 
         def blend(averages: Any, currents: Any, count: Any) -> None:
             weight = 1 - average_decay(int(count), ema_decay)
-            torch._foreach_lerp_(list(averages), list(currents), weight)
+            ours, theirs = ([team.local(t) for t in some] for some in (averages, currents))
+            torch._foreach_lerp_(ours, theirs, weight)
 
         average = AveragedModel(model, multi_avg_fn=blend)
         average.requires_grad_(False)
@@ -119,6 +120,19 @@ class TrainingState:
         groups = parameter_groups(model, weight_decay)  # after prepare, which may replace weights
         optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(betas[0], betas[1]))
         return cls(model, optimizer, average, torch.Generator().manual_seed(seed), team=team)
+
+    def join(self, team: Team | None) -> None:
+        """Go on in ``team``; None: in the one that the run began in.
+
+        Raises:
+            ValueError: several processes that did not begin the run together.
+        """
+        if team and team is not self.team and max(team.size, self.team.size) > 1:
+            raise ValueError(
+                "the state was begun in another team, so the processes may hold other weights. "
+                "Pass the team to begin(model, config, team) too."
+            )
+        self.team = team or self.team
 
     def attempt(self, work: Callable[..., Result], *inputs: Any) -> Result:
         """``work(*inputs, self)``, which adds up gradients; once more when GPU memory runs out.

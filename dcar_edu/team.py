@@ -117,7 +117,14 @@ class Team:
         return tensor
 
     def prepare(self, *models: nn.Module) -> None:
-        """Make all processes begin with the same weights, and share them out under FSDP."""
+        """Make the processes begin with the same weights; share them out under FSDP."""
+        norms = (m for m in models[0].modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+        if any(True for _ in norms) and self.size * self.micro > 1:
+            where = "a process's" if self.device.type == "cpu" else "all GPUs'"
+            self.say(
+                f"this model has BatchNorm, which sees {where} micro-batch, not the whole batch: "
+                "with other processes or micro-batches the numbers differ a little."
+            )
 
     def sum_gradients(self, model: nn.Module) -> None:
         """Add up each gradient over all processes, in place."""
@@ -126,9 +133,18 @@ class Team:
         """Shorten the gradient to ``limit``; returns its norm before."""
         return float(nn.utils.clip_grad_norm_(model.parameters(), limit))
 
+    def local(self, tensor: Tensor) -> Tensor:
+        """What this process holds of a tensor, as a plain one."""
+        return tensor
+
     def whole(self, tensor: Tensor) -> Tensor:
         """The tensor that this process holds all or, under FSDP, a share of."""
         return tensor
+
+    def weights(self, model: nn.Module) -> dict[str, Tensor]:
+        """All weights of a model, whole, on the CPU; every process of the team calls it."""
+        whole = {k: self.whole(v.detach()) for k, v in model.state_dict().items()}
+        return {k: v.cpu() for k, v in whole.items()}
 
     def share(self, tensor: Tensor, like: Tensor) -> Tensor:
         """What this process keeps of a whole tensor: what it keeps of ``like``."""

@@ -2,15 +2,18 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dcar_edu.state import (
     TrainingState,
     average_decay,
+    digest,
     endless,
     parameter_groups,
     warmed_cosine,
 )
+from dcar_edu.team import Team
 from dcar_edu.tokenizer.quantizer import VectorQuantizer
 
 
@@ -135,3 +138,65 @@ def test_a_damaged_or_foreign_state_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(ValueError, match="(?s)cannot go on from .*Delete the file to start again"):
         begin(made()).load(tmp_path)
+
+
+def test_one_flipped_byte_anywhere_is_found(tmp_path):
+    """In the header, in the digest, in the weights: every place of the file, one at a time."""
+    state = begin(nn.Linear(2, 1))
+    state.save(tmp_path)
+    path = tmp_path / "state.safetensors"
+    whole = path.read_bytes()
+    header = int.from_bytes(whole[:8], "little") + 8
+    places = [*range(0, header, 3), *range(header, len(whole), 97), len(whole) - 1]
+    for place in places:
+        changed = bytearray(whole)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(ValueError, match="the file is damaged"):
+            begin(nn.Linear(2, 1)).load(tmp_path)
+    path.write_bytes(whole)
+    assert begin(nn.Linear(2, 1)).load(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 0.999])
+def test_a_truncated_state_is_called_damaged(tmp_path, share):
+    state = begin(made())
+    state.save(tmp_path)
+    path = tmp_path / "state.safetensors"
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(ValueError, match="(?s)the file is damaged.*Delete the file to start again"):
+        begin(made()).load(tmp_path)
+
+
+def test_a_state_from_before_digests_is_read(tmp_path):
+    state = begin(made())
+    step(state)
+    state.save(tmp_path)
+    path = tmp_path / "state.safetensors"
+    save_file(load_file(path), path)
+    late = begin(made())
+    assert late.load(tmp_path)
+    assert late.step == 1
+
+
+def test_the_digest_covers_names_types_and_shapes():
+    tensor = torch.arange(6, dtype=torch.int32)
+    others = [
+        {"b": tensor}, {"a": tensor.view(torch.float32)}, {"a": tensor.reshape(2, 3)},
+        {"a": tensor + 1},
+    ]  # fmt: skip
+    found = {digest({"a": tensor}), *(digest(other) for other in others)}
+    assert len(found) == 5
+    assert digest({"a": tensor, "b": tensor}) == digest({"b": tensor.clone(), "a": tensor})
+
+
+def test_another_team_of_several_must_begin_the_run():
+    state, team = begin(made()), Team()
+    state.join(team)
+    assert state.team is team
+    state.join(None)
+    assert state.team is team
+    several = Team()
+    several.size = 3
+    with pytest.raises(ValueError, match="begun in another team.*Pass the team to begin"):
+        state.join(several)

@@ -31,8 +31,7 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.fixture
-def model() -> MaskedGenerator:
+def made_generator() -> MaskedGenerator:
     torch.manual_seed(0)
     return MaskedGenerator(
         GeneratorConfig(
@@ -42,12 +41,7 @@ def model() -> MaskedGenerator:
     ).double()  # fmt: skip
 
 
-@pytest.fixture
-def tokenizer() -> HybridTokenizer:
-    return tokenizer_with("layer")
-
-
-def tokenizer_with(norm: str) -> HybridTokenizer:
+def made_tokenizer(norm: str = "layer") -> HybridTokenizer:
     torch.manual_seed(0)
     return HybridTokenizer(
         TokenizerConfig(
@@ -57,6 +51,16 @@ def tokenizer_with(norm: str) -> HybridTokenizer:
             expansion=2,
         )
     ).double()  # fmt: skip
+
+
+@pytest.fixture
+def model() -> MaskedGenerator:
+    return made_generator()
+
+
+@pytest.fixture
+def tokenizer() -> HybridTokenizer:
+    return made_tokenizer()
 
 
 def tokens(b=8):
@@ -158,7 +162,7 @@ def test_a_step_without_memory_is_repeated_in_smaller_pieces(model, capsys):
 
 def test_a_repeated_step_keeps_no_trace_of_the_first_try(tokenizer, capsys):
     """Neither gradients of the rows that fitted, nor moved averages of BatchNorm."""
-    tokenizer, other = tokenizer_with("batch"), tokenizer_with("batch")
+    tokenizer, other = made_tokenizer("batch"), made_tokenizer("batch")
     wanted = list(train_tokenizer(other, pictures(), plan(), team=Team(4)))
     Scarce(tokenizer.decoder[-1], {2})
     records = list(train_tokenizer(tokenizer, pictures(), plan(), team=Team(2)))

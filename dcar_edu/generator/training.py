@@ -114,7 +114,7 @@ def train_generator(
         DC-AR: ``L = L_token + L_diffusion``, the residuals of all tokens, 10 % dropped texts.
     """
     state = state or begin(model, config, team)
-    state.team = team or state.team
+    state.join(team)
     supply = endless(batches)
     while state.step < config.steps:
         model.train()

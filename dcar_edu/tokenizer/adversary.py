@@ -163,7 +163,7 @@ def learn_difference(
     """One step of the discriminator on originals and drawings; returns its hinge loss."""
     team = team or Team()
     rival.model.requires_grad_(True)
-    lost = torch.zeros((), device=images.device)
+    lost = images.new_zeros(())
     for rows in team.parts(len(images)):
         real, fake = rival.model(images[rows]), rival.model(drawn[rows].detach())
         hinge, _ = hinge_losses(real, fake)

@@ -157,7 +157,7 @@ def _begun(
     team: Team | None,
 ) -> TrainingState:
     state = state or begin(tokenizer, config, team)
-    state.team = team or state.team
+    state.join(team)
     if config.gan_weight and not state.rival:
         raise ValueError(
             f"gan_weight={config.gan_weight} needs a discriminator, and the state has none. "

@@ -1,0 +1,211 @@
+"""Two real processes on the CPU do what one does, with all weights on each or shared out (FSDP).
+
+``python tests/test_team_processes.py FOLDER ROUNDS`` is what the two processes run.
+"""
+
+import json
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import asdict
+from functools import partial
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from multiprocessing.connection import wait
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from dcar_edu.generator.training import GeneratorTraining, train_generator
+from dcar_edu.generator.training import begin as begin_generator
+from dcar_edu.team import Team
+from dcar_edu.tokenizer.training import Stage, TokenizerTraining, train_tokenizer
+from dcar_edu.tokenizer.training import begin as begin_tokenizer
+
+HERE = Path(__file__).resolve()
+spec = spec_from_file_location("team_parts", HERE.with_name("test_team.py"))
+parts = module_from_spec(spec)
+spec.loader.exec_module(parts)
+
+CASES = [
+    ("whole", "generator"), ("whole", "tokenizer"), ("whole", "gan"), ("fsdp", "generator"),
+    ("fsdp", "gan"),
+]  # fmt: skip
+
+
+def begun(kind, team, rounds):
+    """A fresh model, its state, and the loop that trains it on this process's rows."""
+    if kind == "generator":
+        model = parts.made_generator()
+        plan = GeneratorTraining(steps=5 * rounds, warmup_steps=2, text_drop=0.5)
+        state, train, batches = begin_generator(model, plan, team), train_generator, parts.tokens()
+    else:
+        model, gan = parts.made_tokenizer(), 0.1 if kind == "gan" else 0.0
+        stages = (
+            Stage("warm-up", rounds, "continuous", ("encoder", "decoder")),
+            Stage("discrete", 2 * rounds, "discrete", starts_codes=True, adversarial=True),
+            Stage("alternate", 2 * rounds, "alternate", ("decoder",), adversarial=True),
+        )
+        plan = TokenizerTraining(
+            stages, warmup_steps=2, revive_every=2, gan_weight=gan, gan_lecam=gan, gan_width=8,
+            gan_layers=1,
+        )  # fmt: skip
+        state = begin_tokenizer(model, plan, team)
+        if gan:
+            state.rival.model.double()
+        train, batches = train_tokenizer, parts.pictures()
+    mine = [batch[team.rows(8)] for batch in batches]
+    return model, state, lambda: train(model, mine, plan, state=state)
+
+
+def run(kind, team, folder, rounds):
+    """Stop in the middle, save, and go on from the file with a fresh model."""
+    _, state, train = begun(kind, team, rounds)
+    steps = train()
+    records = [next(steps) for _ in range(3 * rounds)]
+    state.save(folder / kind)
+    torch.distributed.is_initialized() and torch.distributed.barrier()
+    model, state, train = begun(kind, team, rounds)
+    assert state.load(folder / kind)
+    # Fresh iterators begin with the first batch again, as in the run without a stop.
+    records += train()
+    return team.weights(model), records
+
+
+def talk(team):
+    """What the loops and the runs ask of a team."""
+    rank = team.rank
+    assert team.agree(rank == 0)
+    assert not team.agree(rank == 1)
+    assert team.any(rank == 1)
+    assert not team.any(False)
+    numbers = torch.tensor([[1.0, 2.0]]) * (rank + 1)
+    assert team.total(numbers).tolist() == [[3.0, 6.0]]
+    assert team.mean(numbers).tolist() == [[1.5, 3.0]]
+    assert team.gather(numbers).tolist() == [[1.0, 2.0], [2.0, 4.0]]
+    assert team.rows(6) == slice(3 * rank, 3 * rank + 3)
+
+
+def normalise(team):
+    """BatchNorm's averages are the same on both, though each saw its own rows."""
+    model = parts.made_tokenizer("batch")
+    plan = TokenizerTraining((Stage("x", 2, "continuous"),))
+    mine = [batch[team.rows(8)] for batch in parts.pictures()]
+    list(train_tokenizer(model, mine, plan, team=team))
+    for name, value in model.state_dict().items():
+        if "running" in name:
+            first, second = team.gather(value[None])
+            assert torch.equal(first, second), name
+            assert value.abs().max() > 0, name
+
+
+def starve(team):
+    """The second process runs out of memory; both halve, and the numbers stay."""
+    model, state, train = begun("generator", team, 1)
+    scarce = parts.Scarce(model.blocks[0].attention, {2} if team.rank == 1 else set())
+    records = list(train())
+    assert team.micro == 2
+    assert scarce.sizes == [4, 4, *[2] * 8]
+    alone, _, train = begun("generator", Team(), 1)
+    parts.close(records, list(train()))
+    parts.same_weights(model, alone)
+
+
+def work(rank, port, folder, rounds):
+    """One process of two."""
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2",
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
+    )  # fmt: skip
+    from dcar_edu.runs.teams import make_team
+
+    for name, fsdp in (("whole", "false"), ("fsdp", "true")):
+        os.environ["ACCELERATE_USE_FSDP"] = fsdp
+        team = make_team()
+        assert (team.rank, team.size, team.sharded) == (rank, 2, fsdp == "true")
+        for kind in (kind for way, kind in CASES if way == name):
+            weights, records = run(kind, team, folder / name, rounds)
+            if rank == 0:
+                save_file(weights, folder / name / f"{kind}.safetensors")
+                text = json.dumps([asdict(record) for record in records])
+                (folder / name / f"{kind}.json").write_text(text)
+        if name == "whole" and rounds == 1:
+            talk(team)
+            normalise(team)
+            starve(make_team())
+
+
+def two_processes(folder, rounds):
+    """Run this file as a script, which imports everything once and then forks."""
+    if find_spec("accelerate") is None:
+        pytest.skip("several processes need accelerate")
+    for name in ("whole", "fsdp"):
+        (folder / name).mkdir()
+    command = [sys.executable, str(HERE), str(folder), str(rounds)]
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=110)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    return two_processes(tmp_path_factory.mktemp("short"), 1)
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    return two_processes(tmp_path_factory.mktemp("long"), 10)
+
+
+def compare(folder, way, kind, rounds, tmp_path):
+    weights, records = run(kind, Team(), tmp_path, rounds)
+    found = json.loads((folder / way / f"{kind}.json").read_text())
+    assert len(found) == 5 * rounds
+    parts.close([Record(**numbers) for numbers in found], records)
+    after = load_file(folder / way / f"{kind}.safetensors")
+    between, wanted = (load_file(f / kind / "state.safetensors") for f in (folder / way, tmp_path))
+    for one, other in ((after, weights), (between, wanted)):
+        assert one.keys() == other.keys()
+        for name, value in other.items():
+            torch.testing.assert_close(one[name], value, rtol=1e-8, atol=1e-9)
+
+
+class Record:
+    def __init__(self, **numbers):
+        vars(self).update(numbers)
+
+
+@pytest.mark.parametrize(("way", "kind"), CASES)
+def test_two_processes_do_what_one_does(short, way, kind, tmp_path):
+    """Losses, weights, and the state saved in the middle, from which all went on."""
+    compare(short, way, kind, 1, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("way", "kind"), CASES)
+def test_they_still_do_after_fifty_steps(long, way, kind, tmp_path):
+    compare(long, way, kind, 10, tmp_path)
+
+
+if __name__ == "__main__":
+    import accelerate  # noqa: F401
+    import torch._dynamo
+    import torch.distributed.fsdp  # noqa: F401
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number = free.getsockname()[1]
+    start = partial(multiprocessing.get_context("fork").Process, target=work)
+    pair = [start(args=(r, number, Path(sys.argv[1]), int(sys.argv[2]))) for r in (0, 1)]
+    for process in pair:
+        process.start()
+    wait([process.sentinel for process in pair])  # when one fails, the other would wait for it
+    for process in pair:
+        process.join(5)
+        process.kill()
+        process.join()
+    sys.exit(max(abs(process.exitcode) for process in pair))
