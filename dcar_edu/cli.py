@@ -52,20 +52,9 @@ def _places(out: Path, count: int) -> list[Path]:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Measure a model, or a tokenizer alone: tables on the screen and in files."""
-    import torch
+    from dcar_edu.metrics.command import run
 
-    from dcar_edu.metrics.evaluation import Plan, Sampling, Subject
-    from dcar_edu.metrics.evaluation import evaluate as measure
-
-    splits = tuple(arguments.splits) if arguments.splits else None
-    counts = arguments.resolution, arguments.pictures, arguments.prompts
-    sampling = Sampling(**{name: getattr(arguments, name) for name in vars(Sampling())})
-    plan = Plan(splits, *counts, sampling, arguments.seed)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    found = measure(Subject.load(arguments.model, device), plan)
-    print(found.markdown())
-    print(f"tables and sheets of pictures: {found.save(arguments.out)}")
-    return 0
+    return run(arguments)
 
 
 def checkpoints(arguments: argparse.Namespace) -> int:
@@ -213,15 +202,10 @@ def _add_generate(command: argparse.ArgumentParser) -> None:
 
 
 def _add_evaluate(command: argparse.ArgumentParser) -> None:
-    command.add_argument("model", help="a folder (a tokenizer's too), a shipped name, a Hub id")
-    command.add_argument("--resolution", type=int, help="in pixels; the model's own if left out")
-    command.add_argument("--splits", nargs="+", metavar="SPLIT", help="to redraw; all if left out")
-    command.add_argument("--pictures", type=int, default=512, help="of each split (default 512)")
-    command.add_argument("--prompts", type=int, default=512, help="0 = none (default 512)")
+    from dcar_edu.metrics.command import add_options
+
+    add_options(command)
     _add_sampling(command)
-    command.add_argument("--temperature", type=float, default=1.5, help="(default 1.5)")
-    command.add_argument("--residual-steps", type=int, default=20, help="(default 20)")
-    command.add_argument("--out", type=Path, default=Path("evaluation"), metavar="FOLDER")
 
 
 def _add_sampling(command: argparse.ArgumentParser) -> None:

@@ -10,6 +10,8 @@ from PIL import Image
 import dcar_edu
 from dcar_edu import cli, pipeline
 from dcar_edu.generator.guidance import SCHEDULES
+from dcar_edu.metrics import command as evaluating
+from dcar_edu.metrics.evaluation import Plan, Sampling
 
 ONLY_BUILD = {"execute": None, "budget": None}
 
@@ -139,15 +141,11 @@ def test_generate_has_the_defaults_and_schedules_of_the_library(monkeypatch, tmp
 
 
 def test_evaluate_hands_everything_on(monkeypatch, tmp_path, capsys):
-    from dcar_edu.metrics.evaluation import Plan, Sampling
-
     asked = []
     found = types.SimpleNamespace(markdown=lambda: "| table |", save=lambda out: out)
     subject = types.SimpleNamespace(load=lambda name, device: (name, device))
-    put(
-        monkeypatch, "dcar_edu.metrics.evaluation", Plan=Plan, Sampling=Sampling, Subject=subject,
-        evaluate=lambda *given: asked.append(given) or found,
-    )  # fmt: skip
+    monkeypatch.setattr(evaluating, "Subject", subject)
+    monkeypatch.setattr(evaluating, "evaluate", lambda *given: asked.append(given) or found)
     out = tmp_path / "out"
     assert cli.main(["evaluate", "mine", "--out", str(out)]) == 0
     assert asked == [(("mine", "cpu"), Plan())]
