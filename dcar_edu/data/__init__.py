@@ -1,7 +1,8 @@
-"""Pictures with captions: emoji, scenes made of them, and folders of your own."""
+"""Pictures with captions: emoji, scenes made of them, folders of your own, Hub data sets."""
 
 from dcar_edu.data.emoji import CaptionedEmoji, EmojiBatch, EmojiExample
 from dcar_edu.data.folder import FolderExample, ImageCaptionFolder
+from dcar_edu.data.hub import HubExample, HubPictures, HubStream
 from dcar_edu.data.scenes import CaptionedScenes, SceneExample, SceneObject
 
 __all__ = [
@@ -10,6 +11,9 @@ __all__ = [
     "EmojiBatch",
     "EmojiExample",
     "FolderExample",
+    "HubExample",
+    "HubPictures",
+    "HubStream",
     "ImageCaptionFolder",
     "SceneExample",
     "SceneObject",

@@ -4,6 +4,7 @@ A split is fixed by the sha256 of a concept's code points, never by style, seed 
 """
 
 import copy
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from dcar_edu.data.art import checksum
 from dcar_edu.data.captions import BACKGROUNDS, SIZES, emoji_caption
 from dcar_edu.data.splits import (
     SPLITS,
@@ -202,6 +204,17 @@ class CaptionedEmoji:
             compose(tiles[index[part]], colours[part], small[part], images[part])
         return images
 
+    def draw(self, n: int, generator: torch.Generator) -> tuple[EmojiExample, ...]:
+        """Choose ``n`` examples at random, each equally likely, without drawing pictures."""
+        places = torch.randint(len(self), (n,), generator=generator)
+        return tuple(self[place] for place in places.tolist())
+
+    def fingerprint(self) -> str:
+        """Name what this data set holds by 16 hex digits: its choices and the art itself."""
+        held = [self.resolution, self._keys, self._rows.tobytes(), self.backgrounds, self.sizes]
+        art = [checksum(style) for style in self.styles]
+        return hashlib.sha256(repr([held, art]).encode()).hexdigest()[:16]
+
     def batch(
         self, n: int, *, device: torch.device | str = "cpu", generator: torch.Generator
     ) -> EmojiBatch:
@@ -212,8 +225,7 @@ class CaptionedEmoji:
             device: where the images are composed.
             generator: on the CPU; one seed gives one batch on every device.
         """
-        places = torch.randint(len(self), (n,), generator=generator)
-        records = tuple(self[place] for place in places.tolist())
+        records = self.draw(n, generator)
         images = self.render(records, device)
         return EmojiBatch(images, [record.caption for record in records], records)
 

@@ -1,7 +1,8 @@
 """A folder of pictures with captions: your own data."""
 
+import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,17 @@ from dcar_edu.data.emoji import EmojiBatch
 from dcar_edu.images import to_model
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+
+
+def square(picture: Image.Image, resolution: int) -> np.ndarray:
+    """The middle square of a picture on white, as uint8 ``(resolution, resolution, 3)``."""
+    picture = picture.convert("RGBA")
+    white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+    picture = Image.alpha_composite(white, picture).convert("RGB")
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    middle = picture.crop((left, top, left + side, top + side))
+    return np.array(middle.resize((resolution, resolution), Image.Resampling.LANCZOS))
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,7 @@ class ImageCaptionFolder:
                 f"Supported are {', '.join(ENDINGS)} files with captions."
             )
         self._pixels = torch.from_numpy(np.stack(pixels))
+        self._place = {example: place for place, example in enumerate(self._examples)}
 
     def _find(self) -> Iterator[FolderExample]:
         """List pictures with the caption found, or an empty one."""
@@ -104,13 +117,7 @@ class ImageCaptionFolder:
                 f"{self.folder / file} cannot be read as a picture ({error}). "
                 "Repair or remove it, or pass skip_bad=True."
             ) from None
-        white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
-        picture = Image.alpha_composite(white, picture).convert("RGB")
-        side = min(picture.size)
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
-        square = picture.crop((left, top, left + side, top + side))
-        size = (self.resolution, self.resolution)
-        return np.array(square.resize(size, Image.Resampling.LANCZOS))
+        return square(picture, self.resolution)
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -126,10 +133,26 @@ class ImageCaptionFolder:
         """Give pictures by number ``(n,)`` as images ``(n, 3, h, w)`` in [-1, 1]."""
         return to_model(self._pixels[places].to(device))
 
+    def draw(self, n: int, generator: torch.Generator) -> tuple[FolderExample, ...]:
+        """Choose ``n`` pictures at random, with repetition."""
+        places = torch.randint(len(self), (n,), generator=generator)
+        return tuple(self._examples[place] for place in places.tolist())
+
+    def render(
+        self, examples: Sequence[FolderExample], device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """Give pictures of this folder, in the given order, as images in [-1, 1]."""
+        return self.images(torch.tensor([self._place[e] for e in examples]), device)
+
+    def fingerprint(self) -> str:
+        """Name the pictures and captions by 16 hex digits."""
+        digest = hashlib.sha256(repr(self._examples).encode())
+        digest.update(self._pixels.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
     def batch(
         self, n: int, *, device: torch.device | str = "cpu", generator: torch.Generator
     ) -> EmojiBatch:
         """Draw ``n`` pictures at random, with repetition; one seed gives one batch."""
-        places = torch.randint(len(self), (n,), generator=generator)
-        records = tuple(self._examples[place] for place in places.tolist())
-        return EmojiBatch(self.images(places, device), [r.caption for r in records], records)
+        records = self.draw(n, generator)
+        return EmojiBatch(self.render(records, device), [r.caption for r in records], records)

@@ -3,6 +3,7 @@
 Each example carries its ground truth: what is where, in which colour, in which relation.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from dcar_edu.data.art import Concept, read_concepts
+from dcar_edu.data.art import Concept, checksum, read_concepts
 from dcar_edu.data.captions import BACKGROUNDS, scene_caption
 from dcar_edu.data.composition import (
     COLOURS,
@@ -197,6 +198,16 @@ class CaptionedScenes:
                 spot.mul_(1 - a).add_(c)
         return images
 
+    def draw(self, n: int, generator: torch.Generator) -> tuple[SceneExample, ...]:
+        """Choose ``n`` scenes at random, without drawing pictures."""
+        return tuple(self.sample(generator) for _ in range(n))
+
+    def fingerprint(self) -> str:
+        """Name what this data set draws from by 16 hex digits: its choices and the art itself."""
+        held = [self.split, self.resolution, self._kinds, self.backgrounds, list(self._place)]
+        art = [checksum(style) for style in self.styles]
+        return hashlib.sha256(repr([held, art]).encode()).hexdigest()[:16]
+
     def batch(
         self, n: int, *, device: torch.device | str = "cpu", generator: torch.Generator
     ) -> EmojiBatch:
@@ -207,7 +218,7 @@ class CaptionedScenes:
             device: where the images are composed.
             generator: on the CPU; one seed gives one batch on every device.
         """
-        records = tuple(self.sample(generator) for _ in range(n))
+        records = self.draw(n, generator)
         images = self.render(records, device)
         return EmojiBatch(images, [record.caption for record in records], records)
 
