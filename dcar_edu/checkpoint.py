@@ -76,11 +76,14 @@ def data_folder() -> Path:
 def find_model(name: str | os.PathLike) -> Path:
     """The folder of a model: a path, a shipped name, or a Hub id (downloaded once).
 
+    The folder of a finished run (`dcar train`) stands for the model in it.
+
     Raises:
         ValueError: none of the three; says what is there.
     """
     if Path(name).is_dir():
-        return Path(name)
+        run = (Path(name) / "run.json").is_file() and (Path(name) / "model").is_dir()
+        return Path(name) / "model" if run else Path(name)
     shipped = data_folder() / "checkpoints"
     if (shipped / name).is_dir():
         return shipped / name
@@ -98,6 +101,27 @@ def find_model(name: str | os.PathLike) -> Path:
         f"no model called '{name}': not a folder, and the shipped ones are {there}. "
         "Give a folder, one of these names, or a Hub id like 'somebody/some-model'."
     )
+
+
+def find_tokenizer(name: str | os.PathLike) -> Path:
+    """The folder of a tokenizer: its own, or that of a model that names it.
+
+    Raises:
+        ValueError: see :func:`find_model`, or the folder has no readable ``config.json``.
+    """
+    folder = find_model(name)
+    try:
+        named = json.loads((folder / "config.json").read_text()).get("tokenizer")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(
+            f"'{folder}' holds no tokenizer: {error}. Give a folder that save_pretrained wrote."
+        ) from error
+    return folder if named is None else partner(folder, named)
+
+
+def partner(folder: Path, named: str) -> Path:
+    """What a model's config names: a folder inside it, or one of another model."""
+    return folder / named if (folder / named).is_dir() else find_model(named)
 
 
 def to_dict(config: Any) -> dict:

@@ -193,13 +193,18 @@ class DCAR(nn.Module):
         return [images.to_pil(image) for image in drawn.masked_fill(cells, GREY)]
 
     def save_pretrained(
-        self, folder: str | os.PathLike, *, dtype: torch.dtype | None = None
+        self,
+        folder: str | os.PathLike,
+        *,
+        dtype: torch.dtype | None = None,
+        tokenizer: str | None = None,
     ) -> Path:
-        """Write ``config.json``, ``tokenizer/`` and ``generator/``; the text encoder by name."""
+        """Write ``config.json``, ``generator/`` and ``tokenizer/``, or name another model's one."""
         folder = Path(folder)
-        self.tokenizer.save_pretrained(folder / "tokenizer", dtype=dtype)
+        if tokenizer is None:
+            self.tokenizer.save_pretrained(folder / "tokenizer", dtype=dtype)
         self.generator.save_pretrained(folder / "generator", dtype=dtype)
-        content = {"tokenizer": "tokenizer", "text_encoder": self.text_encoder.name}
+        content = {"tokenizer": tokenizer or "tokenizer", "text_encoder": self.text_encoder.name}
         checkpoint.write_atomically(folder / "config.json", json.dumps(content, indent=1).encode())
         return folder
 
@@ -218,19 +223,16 @@ class DCAR(nn.Module):
         config = folder / "config.json"
         try:
             content = json.loads(config.read_text())
-            tokenizer, text = folder / content["tokenizer"], content["text_encoder"]
+            named, text = content["tokenizer"], content["text_encoder"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"'{folder}' holds no DC-AR model: {error}. It needs the config.json, tokenizer/ "
                 "and generator/ that save_pretrained writes."
             ) from error
         generator = MaskedGenerator.from_pretrained(folder / "generator")
-        length = generator.config.text_length
-        return cls(
-            HybridTokenizer.from_pretrained(tokenizer),
-            generator,
-            load_text_encoder(text, length=length),
-        ).eval()
+        tokenizer = HybridTokenizer.from_pretrained(checkpoint.partner(folder, named))
+        encoder = load_text_encoder(text, length=generator.config.text_length)
+        return cls(tokenizer, generator, encoder).eval()
 
     def draw(
         self,
