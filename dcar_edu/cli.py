@@ -57,6 +57,13 @@ def evaluate(arguments: argparse.Namespace) -> int:
     return run(arguments)
 
 
+def train(arguments: argparse.Namespace) -> int:
+    """Train a model on your own pictures; goes on where it stopped."""
+    from dcar_edu.runs.command import train
+
+    return train(arguments.part, arguments.rest)
+
+
 def checkpoints(arguments: argparse.Namespace) -> int:
     """Train a checkpoint that the course ships; goes on where it stopped."""
     if arguments.name == "alignment":  # a judge, made in minutes in one go
@@ -155,7 +162,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 failed (with one line that says why), 130 stopped by the keyboard.
         A wrong command line ends the process with 2.
     """
-    parsed = _parser().parse_args(arguments)
+    parser = _parser()
+    parsed, rest = parser.parse_known_args(arguments)
+    if rest and "rest" not in parsed:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    parsed.rest = rest
     try:
         return parsed.run(parsed)
     except ValueError as error:
@@ -176,6 +187,10 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_generate(_add(commands, "generate", generate))
     _add_evaluate(_add(commands, "evaluate", evaluate))
+
+    training = _group(commands, "train", "train a model of your own")
+    for part in ("tokenizer", "generator"):
+        _add(training, part, train).set_defaults(part=part, rest=[])
 
     command = _add(commands, "checkpoints", checkpoints)
     command.add_argument("name", help="emoji-128, or alignment (the judge)")
@@ -279,6 +294,7 @@ def _add(
     """Add a subcommand that calls ``run`` and is described by its docstring."""
     says = str(run.__doc__)
     short = says[0].lower() + says[1:].rstrip(".")
-    command = commands.add_parser(name, help=short, description=says)
+    asks_tyro = run is train  # for its options, and so for its help
+    command = commands.add_parser(name, help=short, description=says, add_help=not asks_tyro)
     command.set_defaults(run=run)
     return command

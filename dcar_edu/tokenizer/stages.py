@@ -4,7 +4,8 @@ Source: DC-AR (arXiv:2507.04947), three-stage adaptation; 1:4:1 from its 10/40/1
 "reconstruction + GAN" without weights; in which stages the discriminator takes part is ours.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from dcar_edu.tokenizer.hybrid import PARTS, LatentPath
 
@@ -60,6 +61,33 @@ def three_stages(steps: int, shares: tuple[int, ...] = (1, 4, 1)) -> tuple[Stage
         Stage("discrete", steps - warmup - last, "discrete", starts_codes=True, adversarial=True),
         Stage("alternate", last, "alternate", ("decoder",), adversarial=True),
     )
+
+
+def share_out(stages: tuple[Stage, ...], steps: int) -> tuple[Stage, ...]:
+    """The stages with ``steps`` steps in all, in the proportion of their own steps.
+
+    Raises:
+        ValueError: fewer steps than stages.
+
+    Example:
+        >>> [stage.steps for stage in share_out(three_stages(6), 100)]
+        [17, 66, 17]
+    """
+    whole, passed, ends = sum(stage.steps for stage in stages), 0, [0]
+    for stage in stages:
+        passed += stage.steps
+        ends.append(round(steps * passed / whole))
+    shared = [end - begin for begin, end in pairwise(ends)]
+    if steps < sum(1 for stage in stages if stage.steps):
+        raise ValueError(
+            f"{steps} steps are too few for the stages {', '.join(s.name for s in stages)}. "
+            "Train longer, or leave a stage out."
+        )
+    for place, stage in enumerate(stages):
+        if stage.steps and not shared[place]:  # none is rounded away
+            shared[shared.index(max(shared))] -= 1
+            shared[place] = 1
+    return tuple(replace(stage, steps=mine) for stage, mine in zip(stages, shared, strict=True))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,200 @@
+"""What a run shows of itself: `metrics.csv`, `curve.png`, `samples/`, a line or a bar, TensorBoard.
+
+Nothing here is needed to go on; what belongs to steps after the state that a run goes on from is
+cut off, so that no step appears twice.
+"""
+
+import csv
+import importlib.util
+import io
+import json
+import math
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from dcar_edu import checkpoint, images
+
+ROWS = 5000
+"""About how many rows a whole run's `metrics.csv` has."""
+
+
+class Logbook:
+    """Writes down what each step was like, and says now and then how far the run is.
+
+    Args:
+        out: the run's folder.
+        steps: of the whole run.
+        start: the step that this call begins at; later rows of an earlier call are cut off.
+        tensorboard: write event files for TensorBoard too, into ``OUT/tensorboard``.
+        every: seconds between two lines in a log; a terminal's line is renewed each half second.
+
+    Raises:
+        ValueError: TensorBoard is asked for and not installed.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        steps: int,
+        start: int = 0,
+        *,
+        tensorboard: bool = False,
+        every: float = 30.0,
+    ):
+        self.out, self.steps, self.start, self.every = out, steps, start, every
+        self.stride = max(1, steps // ROWS)
+        self.began, self.said = time.monotonic(), -math.inf
+        self.live = sys.stderr.isatty()
+        self.path = out / "metrics.csv"
+        out.mkdir(parents=True, exist_ok=True)
+        cut_rows(self.path, start)
+        self._events = _event_writer(out / "tensorboard", start) if tensorboard else None
+
+    def write(self, record: Any, step: int) -> None:
+        """Add a step's record to the table, if its turn has come, and say how far the run is."""
+        if step % self.stride == 0 or step == self.steps:
+            values = {"step": step, **asdict(record)}
+            del values["number"]
+            self._append(values)
+            if self._events:
+                for name, value in values.items():
+                    if isinstance(value, float | int):
+                        self._events.add_scalar(name, value, step)
+        now = time.monotonic()
+        if now - self.said > (0.5 if self.live else self.every) or step == self.steps:
+            self.said = now
+            self._say(record, step, now)
+
+    def _append(self, values: dict[str, Any]) -> None:
+        new = not self.path.is_file()
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            rows = csv.DictWriter(file, list(values), lineterminator="\n")
+            if new:
+                rows.writeheader()
+            rows.writerow(values)
+
+    def _say(self, record: Any, step: int, now: float) -> None:
+        speed = (step - self.start) / max(now - self.began, 1e-9)
+        left = _time((self.steps - step) / max(speed, 1e-9))
+        said = f"{step}/{self.steps}  {speed:.2f} it/s  {left} left  {_in_words(record)}"
+        if not self.live:
+            print(said, flush=True)
+            return
+        filled = 20 * step // max(self.steps, 1)
+        bar = "#" * filled + "." * (20 - filled)
+        print(f"\r[{bar}] {said}\033[K", end="", file=sys.stderr, flush=True)
+
+    def sample(self, sheet: Tensor, step: int) -> Path:
+        """Keep a sheet of pictures ``(3, H, W)`` as ``samples/STEP.png``; renews the curve too."""
+        path = images.save(sheet, self.out / "samples" / f"{step:07d}.png")
+        if self._events:
+            self._events.add_image("samples", (sheet.clamp(-1, 1) + 1) / 2, step)
+        self.draw_curve()
+        return path
+
+    def note(self, captions: list[str]) -> None:
+        """Keep the captions of the sheets' pictures, in their order."""
+        text = json.dumps(captions, indent=1, ensure_ascii=False)
+        checkpoint.write_atomically(self.out / "samples" / "captions.json", text.encode())
+
+    def draw_curve(self) -> None:
+        """Draw the losses over the steps into ``curve.png``, if matplotlib is here."""
+        if importlib.util.find_spec("matplotlib") is None or not self.path.is_file():
+            return
+        from matplotlib.figure import Figure
+
+        rows = read_rows(self.path)
+        names = [name for name in rows[0] if name.endswith("loss")] if rows else []
+        names = [name for name in names if any(float(row[name]) for row in rows)]
+        if not names:
+            return
+        figure = Figure(figsize=(7, 2.2 * len(names)), layout="constrained")
+        axes = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+        steps = [int(row["step"]) for row in rows]
+        for axis, name in zip(axes, names, strict=True):
+            values = [float(row[name]) for row in rows]
+            axis.plot(steps, values, color="0.8", linewidth=0.8)
+            axis.plot(steps, _smooth(values), color="C0")
+            axis.set_ylabel(name.replace("_", " "))
+            axis.grid(alpha=0.3)
+        axes[-1].set_xlabel("step")
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110)
+        checkpoint.write_atomically(self.out / "curve.png", buffer.getvalue())
+
+    def close(self) -> None:
+        """End the bar's line and the event file."""
+        if self.live:
+            print(file=sys.stderr)
+        if self._events:
+            self._events.close()
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The whole rows of a table; a last line that a kill cut short is left out."""
+    text = path.read_text("utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    rows = csv.DictReader(io.StringIO(whole))
+    return [row for row in rows if None not in row.values() and None not in row]
+
+
+def cut_rows(path: Path, step: int) -> None:
+    """Leave out every row after ``step``; at 0 the table goes."""
+    if not path.is_file():
+        return
+    rows = [row for row in read_rows(path) if int(row["step"]) <= step]
+    if not rows:
+        path.unlink()
+        return
+    buffer = io.StringIO(newline="")
+    table = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    checkpoint.write_atomically(path, buffer.getvalue().encode())
+
+
+def _in_words(record: Any) -> str:
+    values = asdict(record)
+    shown = [str(values[name]) for name in ("stage", "path") if name in values]
+    for name in ("loss", "pixel_loss", "token_loss", "diffusion_loss", "accuracy", "codes_used"):
+        if name in values:
+            value = values[name]
+            text = f"{value:.4f}" if isinstance(value, float) else str(value)
+            shown.append(f"{name.replace('_', ' ')} {text}")
+    return "  ".join(shown)
+
+
+def _time(seconds: float) -> str:
+    """Seconds as people say them.
+
+    Example:
+        >>> _time(42), _time(3000), _time(100_000)
+        ('42 s', '50 min', '27.8 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _smooth(values: list[float]) -> list[float]:
+    """A running mean whose memory is a fiftieth of the run."""
+    weight, smoothed = min(1.0, 50 / max(len(values), 1)), values[:1]
+    for value in values[1:]:
+        smoothed.append(smoothed[-1] + weight * (value - smoothed[-1]))
+    return smoothed
+
+
+def _event_writer(folder: Path, step: int) -> Any:
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ValueError(
+            "TensorBoard is not installed. Run: pip install tensorboard, or leave --tensorboard "
+            "out: metrics.csv holds the same numbers."
+        )
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=step)

@@ -1,0 +1,244 @@
+"""Whole runs at a pocket size: stopped, killed and gone on with, they end in the same weights."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+from dcar_edu import DCAR, checkpoint
+from dcar_edu.runs import Call, Pictures, generator, run_generator, run_tokenizer, tokenizer
+from dcar_edu.runs.following import Asked, listening
+from dcar_edu.runs.logbook import read_rows
+from dcar_edu.tokenizer import HybridTokenizer
+
+
+def weights(folder):
+    return checkpoint.load_tensors(folder)
+
+
+def equal(first, second):
+    first, second = weights(first), weights(second)
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_tokenizer_run_leaves_all_that_is_promised(tokenizer_plan, tmp_path, capsys):
+    made = run_tokenizer(tokenizer_plan, tmp_path / "run")
+    assert made == tmp_path / "run" / "model"
+    model = HybridTokenizer.from_pretrained(made)
+    assert model.config.residual_std > 0
+    rows = read_rows(tmp_path / "run" / "metrics.csv")
+    assert [int(row["step"]) for row in rows] == [1, 2, 3, 4, 5, 6, 7]
+    assert [row["stage"] for row in rows] == ["warm-up"] * 2 + ["discrete"] * 3 + ["alternate"] * 2
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert left >= {"run.json", "metrics.csv", "states", "samples", "model"}
+    assert not [name for name in left if name.startswith(".")]
+    assert f"finished: {made}" in capsys.readouterr().out
+    assert run_tokenizer(tokenizer_plan, tmp_path / "run") == made
+    assert f"finished before: {made}" in capsys.readouterr().out
+
+
+def test_a_generator_run_leaves_a_whole_model(
+    generator_plan, small_tokenizer, tmp_path, monkeypatch
+):
+    made = run_generator(generator_plan, tmp_path / "run", small_tokenizer)
+    model = DCAR.from_pretrained(tmp_path / "run")  # the run stands for its model
+    assert model.generator.config.tokenizer_fingerprint == model.tokenizer.fingerprint()
+    assert model.generator.config.residual_scale == model.tokenizer.config.residual_std
+    assert model.generator.config.grid == (4, 4)
+    (picture,) = model.generate(["a key"], num_steps=3, seed=1)
+    assert picture.size == (32, 32)
+    assert (made / "tokenizer" / "config.json").is_file()
+    assert len(read_rows(tmp_path / "run" / "metrics.csv")) == 6
+    assert (tmp_path / "run" / "samples" / "captions.json").is_file()
+
+
+def stopped(run, *arguments):
+    """Calls that end after one step each, until the run is finished."""
+    calls = 1
+    while (made := run(*arguments, call=Call(stop_after=0.0))) is None:
+        calls += 1
+        assert calls < 20, "it never ends"
+    return made, calls
+
+
+def test_a_stopped_tokenizer_run_goes_on_to_the_same_weights(tokenizer_plan, tmp_path, capsys):
+    whole = run_tokenizer(tokenizer_plan, tmp_path / "whole")
+    made, calls = stopped(run_tokenizer, tokenizer_plan, tmp_path / "stopped")
+    assert calls == 7
+    assert equal(whole, made)
+    said = capsys.readouterr().out
+    assert "stopped after 0 minutes at step 3 of 7; the same command goes on" in said
+    assert "going on from step 3 of 7" in said
+    tables = [(tmp_path / name / "metrics.csv").read_text() for name in ("whole", "stopped")]
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize("learns", ["all", "head"])
+def test_a_stopped_generator_run_goes_on_to_the_same_weights(
+    generator_plan, small_tokenizer, tmp_path, learns
+):
+    start = run_generator(generator_plan, tmp_path / "start", small_tokenizer)
+    plan = replace(generator_plan, start=str(start), learns=learns, reuse=1)
+    whole = run_generator(plan, tmp_path / "whole")
+    made, calls = stopped(run_generator, plan, tmp_path / "stopped")
+    assert calls == 6
+    assert equal(whole / "generator", made / "generator")
+    before, after = weights(start / "generator"), weights(made / "generator")
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert "residual_head.output.linear.weight" in moved
+    assert (learns == "head") == all(name.startswith("residual_head.") for name in moved)
+
+
+def killed(run, *arguments, after, folder):
+    """Run in a process of its own and kill -9 it when the state of step ``after`` is there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads
+        child = multiprocessing.get_context("fork").Process(
+            target=run, args=arguments, kwargs={"call": Call(save_every=0.0)}
+        )
+        child.start()
+    states = folder / "states"
+    while not any(int(p.name) >= after for p in states.glob("*") if p.name.isdecimal()):
+        assert child.is_alive(), "it ended before it could be killed"
+        time.sleep(0.001)
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+
+
+def test_kill_9_loses_nothing(tokenizer_plan, tmp_path, capfd):
+    plan = replace(tokenizer_plan, images=None, training=replace(
+        tokenizer_plan.training, stages=tokenizer_plan.settled(16).stages))  # fmt: skip
+    whole = run_tokenizer(plan, tmp_path / "whole")
+    killed(run_tokenizer, plan, tmp_path / "killed", after=5, folder=tmp_path / "killed")
+    assert not (tmp_path / "killed" / "model").exists()
+    made = run_tokenizer(plan, tmp_path / "killed")
+    assert "going on from step" in capfd.readouterr().out
+    assert equal(whole, made)
+    rows = read_rows(tmp_path / "killed" / "metrics.csv")
+    assert [int(row["step"]) for row in rows] == list(range(1, 17))
+
+
+def test_a_signal_saves_and_stops(tokenizer_plan, tmp_path, monkeypatch, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    seen = []
+
+    def draw(model, originals):
+        seen.append(len(seen))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return originals[0]
+
+    monkeypatch.setattr(tokenizer, "sheet", draw)
+    with pytest.raises(KeyboardInterrupt):
+        run_tokenizer(tokenizer_plan, tmp_path / "run", call=Call(sample_every=0.0))
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert [path.name for path in (tmp_path / "run" / "states").iterdir()] == ["2"]
+    assert "stopped at step 2 of 7; the same command goes on" in capsys.readouterr().out
+
+
+def test_a_second_signal_does_not_wait():
+    asked = Asked()
+    asked(signal.SIGINT, None)
+    assert asked.to_stop
+    with pytest.raises(KeyboardInterrupt):
+        asked(signal.SIGINT, None)
+    with listening() as heard:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert heard.to_stop
+
+
+def test_minutes_fix_the_steps_once(tokenizer_plan, generator_plan, small_tokenizer, tmp_path,
+                                    monkeypatch):  # fmt: skip
+    timed = []
+
+    def seconds(records, team, steps=5):
+        timed.append(next(records))
+        return 2.0 * len(timed)
+
+    monkeypatch.setattr(tokenizer, "seconds_a_step", seconds)
+    monkeypatch.setattr(generator, "seconds_a_step", seconds)
+    plan = replace(tokenizer_plan, images=None, minutes=1.0)
+    assert run_tokenizer(plan, tmp_path / "a", call=Call(stop_after=0.0)) is None
+    # stages of 2, 3 and 2 parts take 2, 4 and 6 s a step: 4 s on average; 57 s of 60 are for steps
+    assert json.loads((tmp_path / "a" / "run.json").read_text())["steps"] == 14
+    assert len(timed) == 3
+    run_tokenizer(plan, tmp_path / "a", call=Call(stop_after=0.0))
+    assert len(timed) == 3, "a run that goes on is not timed again"
+    unhurried = replace(plan, minutes=None, images=14 * plan.batch)
+    whole = run_tokenizer(unhurried, tmp_path / "b")
+    made, _ = stopped(run_tokenizer, plan, tmp_path / "a")
+    assert equal(whole, made), "timing changed what is learnt"
+
+
+def test_a_number_that_is_none_stops_before_it_is_saved(
+    tokenizer_plan, tmp_path, monkeypatch, often
+):
+    loop = tokenizer.train_tokenizer
+
+    def poisoned(model, *arguments, **options):
+        for record in loop(model, *arguments, **options):
+            yield replace(record, gradient_norm=float("nan")) if record.number == 4 else record
+
+    monkeypatch.setattr(tokenizer, "train_tokenizer", poisoned)
+    message = (
+        "gradient norm is nan after step 4. Lower learning_rate, or train in float32. "
+        r"\(the state of step 3 is kept"
+    )
+    with pytest.raises(ValueError, match=message):
+        run_tokenizer(tokenizer_plan, tmp_path / "run", call=often)
+    kept = sorted(path.name for path in (tmp_path / "run" / "states").iterdir())
+    assert kept == ["2", "3"]
+
+
+def test_what_has_changed_is_named(tokenizer_plan, tmp_path):
+    run_tokenizer(tokenizer_plan, tmp_path / "run", call=Call(stop_after=0.0))
+    other = replace(
+        tokenizer_plan, batch=6, training=replace(tokenizer_plan.training, learning_rate=0.02)
+    )
+    with pytest.raises(ValueError, match="batch was 3, is 6; training.learning_rate was 0.001, is"):
+        run_tokenizer(other, tmp_path / "run")
+
+
+def test_changed_pictures_are_noticed(tokenizer_plan, tmp_path):
+    for number in range(4):
+        Image.new("RGB", (40, 36), (60 * number, 9, 9)).save(tmp_path / f"{number}.png")
+        (tmp_path / f"{number}.txt").write_text(f"red {number}")
+    plan = replace(tokenizer_plan, data=(Pictures(str(tmp_path)),))
+    out = tmp_path / "run"
+    assert run_tokenizer(plan, out, call=Call(stop_after=0.0)) is None
+    (tmp_path / "2.txt").write_text("a darker red")
+    with pytest.raises(ValueError, match="the pictures are not those that the run .* began with"):
+        run_tokenizer(plan, out)
+    for path in tmp_path.glob("*.png"):
+        path.unlink()
+    with pytest.raises(ValueError, match="holds no usable picture"):
+        run_tokenizer(plan, out)
+
+
+def test_a_shipped_tokenizer_is_named_not_copied(
+    generator_plan, small_tokenizer, tmp_path, monkeypatch
+):
+    data = tmp_path / "data"
+    real = checkpoint.data_folder()
+    (data / "checkpoints").mkdir(parents=True)
+    (data / "emoji").symlink_to(real / "emoji")
+    shutil.copytree(small_tokenizer, data / "checkpoints" / "tiny-32" / "tokenizer")
+    monkeypatch.setenv("DCAR_DATA", str(data))
+    made = run_generator(generator_plan, tmp_path / "run", "tiny-32/tokenizer")
+    assert not (made / "tokenizer").exists()
+    assert '"tiny-32/tokenizer"' in (made / "config.json").read_text()
+    DCAR.from_pretrained(made)
+
+
+def test_a_generator_needs_a_tokenizer(generator_plan, tmp_path):
+    with pytest.raises(ValueError, match="a generator learns the tokens of a tokenizer"):
+        run_generator(generator_plan, tmp_path)
