@@ -84,7 +84,7 @@ def test_one_process_in_fp32_needs_no_accelerate(without_accelerate, monkeypatch
     monkeypatch.setenv("WORLD_SIZE", "1")
     gpu((8, 0))
     assert make_team("fp32").device.type == make_team().device.type == "cuda"
-    assert capsys.readouterr().out.count("bf16 needs 'pip install accelerate': going on") == 1
+    assert capsys.readouterr().out.count("bf16, which needs 'pip install accelerate'") == 1
     with pytest.raises(ValueError, match="bf16 need.*pip install accelerate"):
         make_team("bf16")
 
