@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import math
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -182,7 +183,17 @@ class TrainingState:
         """Write everything as one safetensors file, whole or not at all.
 
         Every process of a team calls it; the first one writes.
+
+        Raises:
+            ValueError: the processes do not hold the same random numbers any more.
         """
+        mark = torch.tensor([zlib.crc32(self.generator.get_state().numpy().data)])
+        if len(self.team.gather(mark.to(self.team.device)).unique()) > 1:
+            raise ValueError(
+                f"the random sources of the processes differ at step {self.step}, so their masks "
+                "and noise do not belong together. Draw the whole batch from state.generator on "
+                "every process and then keep team.rows of it."
+            )
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
         tensors |= {f"optimizer.{k}": v for k, v in _moments(self.optimizer).items()}

@@ -149,3 +149,6 @@ class Team:
     def share(self, tensor: Tensor, like: Tensor) -> Tensor:
         """What this process keeps of a whole tensor: what it keeps of ``like``."""
         return tensor
+
+    def end(self) -> None:
+        """Part from the other processes, when all is done."""

@@ -196,10 +196,25 @@ def test_losses_stay_float32_where_the_network_is_bfloat16(model, tokenizer):
     model.head.register_forward_hook(lambda _m, _i, out: seen.append(out.dtype))
     tokenizer.decoder[-1].register_forward_hook(lambda _m, _i, out: seen.append(out.dtype))
     (first, *_) = train_generator(model.float(), tokens(), PLAN, team=Half())
-    (other, *_) = train_tokenizer(tokenizer.float(), images, plan(), team=Half())
+    given = []
+
+    def distance(drawn, wanted):
+        given.append(drawn.dtype)
+        return (drawn - wanted).square().mean((1, 2, 3))
+
+    judged = plan(perceptual_weight=0.1)
+    steps = train_tokenizer(tokenizer.float(), images, judged, perceptual=distance, team=Half())
+    (other, *_) = steps
+    assert set(given) == {torch.float32}
     assert set(seen) == {torch.bfloat16}
     for value in (first.token_loss, first.diffusion_loss, other.pixel_loss, other.code_loss):
         assert torch.tensor(value).bfloat16().item() != value
+
+
+def test_what_batchnorm_sees_is_said_once(capsys):
+    for norm, micro, times in (("batch", 2, 1), ("batch", 1, 0), ("layer", 2, 0)):
+        list(train_tokenizer(made_tokenizer(norm), pictures(), plan(), team=Team(micro)))
+        assert capsys.readouterr().out.count("this model has BatchNorm") == times
 
 
 def test_begin_of_both_takes_a_team(model, tokenizer):

@@ -114,6 +114,15 @@ def starve(team):
     parts.same_weights(model, alone)
 
 
+def drift(team, folder):
+    """A process that draws only for its own rows is found out."""
+    _, state, _ = begun("generator", team, 1)
+    state.save(folder)
+    torch.rand(1 + team.rank, generator=state.generator)
+    with pytest.raises(ValueError, match="random sources of the processes differ at step 0"):
+        state.save(folder)
+
+
 def work(rank, port, folder, rounds):
     """One process of two."""
     os.environ.update(
@@ -136,6 +145,8 @@ def work(rank, port, folder, rounds):
             talk(team)
             normalise(team)
             starve(make_team())
+            drift(team, folder)
+    team.end()
 
 
 def two_processes(folder, rounds):

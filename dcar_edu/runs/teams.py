@@ -191,6 +191,10 @@ class Processes(Team):
 
         return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)  # type: ignore[attr-defined]
 
+    def end(self) -> None:
+        """Part from the other processes, when all is done."""
+        self.accelerator.end_training()
+
 
 def _shared_out(tensor: Tensor) -> bool:
     return hasattr(tensor, "to_local")

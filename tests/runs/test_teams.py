@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dcar_edu.runs import teams
-from dcar_edu.runs.teams import make_team, shard
+from dcar_edu.runs.teams import Processes, make_team, shard
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +87,18 @@ def test_one_process_in_fp32_needs_no_accelerate(without_accelerate, monkeypatch
     assert capsys.readouterr().out.count("bf16, which needs 'pip install accelerate'") == 1
     with pytest.raises(ValueError, match="bf16 need.*pip install accelerate"):
         make_team("bf16")
+
+
+def test_bf16_reaches_the_matrix_products():
+    accelerate = pytest.importorskip("accelerate")
+    try:
+        team = Processes(accelerate.Accelerator(mixed_precision="bf16", cpu=True), 3)
+        assert (team.size, team.micro, team.sharded) == (1, 3, False)
+        with team.precision():
+            assert (torch.ones(2, 3) @ torch.ones(3, 4)).dtype == torch.bfloat16
+        assert (torch.ones(2, 3) @ torch.ones(3, 4)).dtype == torch.float32
+    finally:
+        accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_other_models_are_not_shared_out():
