@@ -1,173 +1,221 @@
-"""The card of a shipped checkpoint: measured numbers, a grid of pictures, limits.
+"""The card of a shipped checkpoint: how it was made, what was measured, pictures, limits.
 
-``metrics.json`` and ``samples.webp`` are made from the checkpoint as stored, never from the run
-that made it.
+Everything but the facts in :class:`Making` comes from the checkpoint's own folder, as stored:
+``learnt.json``, the sizes in its configs, an evaluation of its weights. What was special about one
+copy stands in a ``made.md`` beside the card, which includes it.
 """
 
 import json
-import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from PIL import Image
 
 from dcar_edu import checkpoint, images
-from dcar_edu.course.recipes import Recipe, learnt_examples
-from dcar_edu.data import CaptionedEmoji, EmojiExample
-from dcar_edu.metrics import psnr, token_match
+from dcar_edu.course.curves import draw_curves
+from dcar_edu.metrics import tables
+from dcar_edu.metrics.evaluation import Evaluation, Plan, Subject, evaluate
+from dcar_edu.metrics.splits import Learnt
 from dcar_edu.pipeline import DCAR
-from dcar_edu.tokenizer import TokenizerConfig
-from dcar_edu.tokenizer.quantizer import code_usage
 
-PICTURES = 512
-"""Held-out pictures that the tokenizer is judged on."""
-
-
-@torch.no_grad()
-def judge_tokenizer(model: DCAR, resolution: int, seed: int = 0) -> dict[str, float]:
-    """PSNR of both paths and code use, on concepts that no part has seen in any style."""
-    data = CaptionedEmoji("held_out_concepts", resolution)
-    generator = torch.Generator().manual_seed(seed)
-    scores: dict[str, list[Tensor]] = {"hybrid": [], "discrete": [], "codes": []}
-    for _ in range(PICTURES // 32):
-        batch = data.batch(32, device=model.device, generator=generator).images
-        encoded = model.tokenizer.encode(batch)
-        hybrid = model.tokenizer.decode(encoded.indices, encoded.residuals)
-        scores["hybrid"].append(psnr(hybrid, batch))
-        scores["discrete"].append(psnr(model.tokenizer.decode(encoded.indices), batch))
-        scores["codes"].append(encoded.indices.flatten())
-    used = code_usage(torch.cat(scores["codes"]), model.tokenizer.config.num_codes)
-    return {
-        "psnr_hybrid": round(torch.cat(scores["hybrid"]).mean().item(), 2),
-        "psnr_discrete": round(torch.cat(scores["discrete"]).mean().item(), 2),
-        "code_usage": round(used.usage, 3),
-        "code_perplexity": round(used.perplexity, 1),
-        "code_cosine": round(model.tokenizer.config.code_cosine or 0.0, 3),
-        "residual_std": round(model.tokenizer.config.residual_std or 0.0, 4),
-    }
+SHOWN = "held_out_concepts"
+"""The split whose redrawn pictures the card shows."""
+SIDE = 192
+"""Drawings on the sheet of samples are shown with so many pixels, or fewer."""
 
 
-def judge_prompts(
-    model: DCAR, data: CaptionedEmoji, examples: list[EmojiExample], seed: int = 0
-) -> tuple[float, list[float]]:
-    """Mean token match of learnt prompts, and each one's; 12 steps, guidance 4.5."""
-    matches: list[float] = []
-    for start in range(0, len(examples), 32):
-        chunk = examples[start : start + 32]
-        numbers = [seed + start + i for i in range(len(chunk))]
-        prompts = [example.caption for example in chunk]
-        drawn = model.generate_tokens(prompts, seed=numbers)
-        original = model.tokenizer.encode(data.render(chunk, model.device)).indices
-        matches += token_match(drawn.cpu(), original.cpu()).tolist()
-    return round(sum(matches) / len(matches), 3), matches
+@dataclass(frozen=True)
+class Part:
+    """One part of a training."""
+
+    name: str
+    steps: int
+    batch: str
+    """What a step sees: "16 pictures"."""
+    flops: float
+    """Of all steps; see :mod:`dcar_edu.course.costs`."""
+    minutes: float | None = None
+    """None where a row above counts them."""
 
 
-def draw_samples(
-    model: DCAR, data: CaptionedEmoji, examples: list[EmojiExample], columns: int = 6
-) -> Tensor:
-    """Drawn picture and original side by side, ``columns`` pairs in a row."""
-    prompts = [example.caption for example in examples]
-    drawn = torch.stack([images.from_pil(p) for p in model.generate(prompts, seed=0)])
-    originals = data.render(examples, "cpu")
-    pairs = torch.stack([drawn, originals], dim=1).flatten(0, 1)
-    return images.grid(pairs, columns=2 * columns)
+@dataclass(frozen=True)
+class Making:
+    """What the weights do not say about how they were made."""
+
+    name: str
+    preset: str
+    command: str
+    """Makes it again."""
+    tokenizer_data: str
+    """What the tokenizer saw, in one sentence."""
+    parts: tuple[Part, ...]
+    notes: str
+    """Losses and stages, in a sentence or two."""
+    limits: str
+    device: str
+    torch: str
 
 
-def measure(folder: Path, recipe: Recipe) -> dict[str, Any]:
-    """Judge a stored checkpoint; also writes its sheet of samples."""
-    began = time.monotonic()
-    model = DCAR.from_pretrained(folder)
-    data, examples = learnt_examples(recipe)
-    match, each = judge_prompts(model, data, examples)
-    blue = [example for example in examples if example.background == recipe.backgrounds[-1]]
-    images.save(draw_samples(model, data, blue[:24]), folder / "samples.webp")
-    return {
-        **judge_tokenizer(model, recipe.resolution),
-        "token_match": match,
-        "prompts": len(each),
-        "concepts": [concept.label for concept in data.concepts],
-        "judged_in_seconds": round(time.monotonic() - began),
-    }
+def write_card(
+    folder: Path,
+    making: Making,
+    *,
+    found: Evaluation | None = None,
+    logs: Mapping[str, Path] | None = None,
+    plan: Plan | None = None,
+) -> Evaluation:
+    """Evaluate the checkpoint in ``folder`` and write its card and the pictures on it.
 
+    Args:
+        folder: holds the weights and ``learnt.json``.
+        making: stored in ``metrics.json``, beside all numbers of the evaluation.
+        found: an evaluation of this very checkpoint; measured when not given.
+        logs: the ``metrics.csv`` of each part's run, by name; without any there are no curves.
+        plan: how to evaluate; the defaults if not given.
 
-def write_card(folder: Path, name: str, recipe: Recipe, made: dict[str, Any]) -> dict[str, Any]:
-    """Measure the checkpoint in ``folder`` and write ``metrics.json`` and ``README.md``."""
-    found = {**measure(folder, recipe), **made}
-    text = json.dumps(found, indent=1, ensure_ascii=False)
+    Raises:
+        ValueError: the folder holds no whole model or no ``learnt.json``.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    subject = Subject.load(folder, device)
+    if subject.whole is None or subject.learnt is None:
+        raise ValueError(
+            f"a card needs a whole model and its learnt.json, and '{folder}' lacks one of them. "
+            "Write it with dcar_edu.metrics.splits.Learnt."
+        )
+    found = found or evaluate(subject, plan)
+    pictures = {"samples": draw_samples(subject.whole, subject.learnt)}
+    pictures |= {name: found.sheets[name] for name in (SHOWN, "prompts") if name in found.sheets}
+    if logs:
+        pictures["losses"] = draw_curves(logs)
+    for name, picture in pictures.items():
+        images.save(picture, folder / f"{name}.webp")
+    content = {"making": checkpoint.to_dict(making), "evaluation": found.numbers}
+    text = json.dumps(content, indent=1, ensure_ascii=False)
     checkpoint.write_atomically(folder / "metrics.json", text.encode())
-    checkpoint.write_atomically(folder / "README.md", card(name, recipe, found).encode())
+    made = folder / "made.md"
+    words = card(making, subject.whole, subject.learnt, found.numbers, set(pictures))
+    words += "\n" + made.read_text("utf-8") if made.is_file() else ""
+    checkpoint.write_atomically(folder / "README.md", words.encode())
     return found
+
+
+def draw_samples(model: DCAR, learnt: Learnt, pairs: int = 24, columns: int = 6) -> Image.Image:
+    """Drawn picture and original side by side: the first learnt ones on the last background."""
+    data = learnt.data()
+    examples = [e for e in data.examples() if e.background == learnt.backgrounds[-1]][:pairs]
+    drawn = model.generate([example.caption for example in examples], seed=0)
+    both = [torch.stack([images.from_pil(p) for p in drawn]), data.render(examples)]
+    sheet = torch.stack(both, dim=1).flatten(0, 1)
+    side = min(SIDE, learnt.resolution)
+    return images.to_pil(images.grid(images.resize(sheet, (side, side)), columns=2 * columns))
 
 
 CARD = """# {name}
 
-A DC-AR of preset `{preset}`: {resolution} px, {side}x{side} tokens of 1 in {codes} codes, and a
-continuous residual. Made by `dcar checkpoints {name}` to teach with: small, quick, and good at
-what it has seen.
+A DC-AR of preset `{preset}`: {resolution} px, {grid} tokens of 1 in {codes} codes, and a
+continuous residual; {weights:.1f} M weights. Made by `{command}` to teach with.
 
-![Drawn from prompts (left of each pair) beside the pictures they describe](samples.webp)
+![Learnt prompts: drawn (left of each pair) beside the pictures they describe](samples.webp)
 
 ## What it learnt
-- Tokenizer: all four styles, twelve backgrounds and two sizes of the emoji in `data/emoji` (split
-  `train`), mirrored half of the time; {known} of the {tokenizer_batch} pictures of a step are ones
-  that the generator learns.
-- Generator: {learnt} concepts in the style {styles}, normal size, on {backgrounds}: {prompts}
-  pictures with captions such as "a 3D emoji of a wolf on a pale blue background".
-  `metrics.json` lists the concepts.
-- Text encoder: all-MiniLM-L6-v2, frozen, not in this folder.
+- Tokenizer: {tokenizer_data}
+- Generator: {concepts} concepts in the style {styles}, size {sizes}, on {backgrounds}: {prompts}
+  pictures with captions such as "{caption}". `learnt.json` lists the concepts.
+- Text encoder: `{text_encoder}`, frozen, not in this folder.
 - Licences: Fluent emoji (MIT), Noto emoji (Apache-2.0), see `data/emoji`. These weights: MIT.
 
-## Measured, on the stored bfloat16 weights
-| what | value |
-|---|---|
-| PSNR of {pictures} held-out pictures, hybrid path | {psnr_hybrid} dB |
-| the same, discrete path | {psnr_discrete} dB |
-| codes used on them | {usage} %, perplexity {code_perplexity} |
-| cosine of latent and code; residual std | {code_cosine}; {residual_std} |
-| share of its tokens that a learnt prompt redraws | {token_match} |
+## Measured, on the stored weights
+`dcar evaluate {name}` gives these tables; `metrics.json` holds every number.
 
-Prompts were drawn in 12 steps with guidance 4.5 and temperature 1.5.
+### Pictures redrawn
+{redrawn}
+{about_redrawn}
+{sheet_redrawn}
+### Prompts drawn
+{drawn}
+{about_drawn}
+{sheet_drawn}
+Cosine of a latent and its code {cosine:.3f}; standard deviation of a residual {residual_std:.4f}.
 
 ## How it was trained
-| part | steps | pictures a step | time |
-|---|---|---|---|
-| tokenizer | {tokenizer_steps} | {tokenizer_batch} | {tokenizer_minutes} min |
-| generator | {generator_steps} | {generator_batch} | {generator_minutes} min |
-| its residual head once more, alone | {head_steps} | {head_pictures} | {head_minutes} min |
+{training}
 
-On {device}, float32. Steps of the tokenizer's stages: {stages} (not the paper's 1:4:1, see
-`DEVIATIONS.md`). Pixel loss L1 + {l2:g} x MSE; no perceptual and no adversarial term.
-
+On {device}, float32, torch {torch}. {notes}
+{curves}
 ## Limits
-It knows the listed concepts by heart and little else: a prompt outside them gives a mixture.
-Faces and people were left out. Twelve steps for sixteen tokens is nearly one token a step; the
-saving that the paper is about needs larger grids.
+{limits}
 """
 
 
-def card(name: str, recipe: Recipe, found: dict[str, Any]) -> str:
-    """The model card as Markdown."""
-    tokenizer, sizes = recipe.tokenizer_training, TokenizerConfig.preset(recipe.preset)
+def card(
+    making: Making, model: DCAR, learnt: Learnt, found: Mapping[str, Any], pictures: set[str]
+) -> str:
+    """The model card as Markdown.
+
+    Args:
+        making: facts of the training.
+        model: for its sizes.
+        learnt: what the generator was taught.
+        found: the numbers of an evaluation, of pictures and of prompts.
+        pictures: names of the sheets that lie beside the card.
+    """
+    tokenizer, grid = model.tokenizer.config, model.generator.config.grid
+    examples = learnt.data().examples()
+    shown = {
+        SHOWN: f"![Concepts never seen: best, median and worst]({SHOWN}.webp)\n",
+        "prompts": "![Learnt prompts, drawn beside real: best, median and worst](prompts.webp)\n",
+        "losses": "\n![Losses over the steps](losses.webp)\n",
+    }
+    shown = {name: text if name in pictures else "" for name, text in shown.items()}
     return CARD.format(
-        **{k: v for k, v in found.items() if k != "concepts"},
-        name=name,
-        preset=recipe.preset,
-        resolution=recipe.resolution,
-        side=recipe.resolution // sizes.downsample,
-        codes=sizes.num_codes,
-        learnt=len(found["concepts"]),
-        styles=", ".join(recipe.styles),
-        backgrounds=" and ".join(recipe.backgrounds),
-        pictures=PICTURES,
-        usage=round(100 * found["code_usage"]),
-        known=round(recipe.learnt_share * recipe.tokenizer_batch),
-        stages=", ".join(f"{stage.name} {stage.steps}" for stage in tokenizer.stages),
-        l2=tokenizer.l2,
-        tokenizer_steps=tokenizer.steps,
-        tokenizer_batch=recipe.tokenizer_batch,
-        generator_steps=recipe.generator_training.steps,
-        generator_batch=recipe.generator_batch,
-        head_steps=recipe.head_training.steps,
-        head_pictures=f"{recipe.head_batch} tokens",
+        **{name: getattr(making, name) for name in ("name", "preset", "command", "tokenizer_data")},
+        **{name: getattr(making, name) for name in ("device", "torch", "notes", "limits")},
+        resolution=grid[0] * tokenizer.downsample,
+        grid=f"{grid[0]}x{grid[1]}",
+        codes=tokenizer.num_codes,
+        weights=_weights(model) / 1e6,
+        concepts=len(learnt.concepts),
+        styles=" and ".join(learnt.styles),
+        sizes=" and ".join(learnt.sizes),
+        backgrounds=" and ".join(learnt.backgrounds),
+        prompts=len(examples),
+        caption=examples[-1].caption,
+        text_encoder=model.generator.config.text_encoder,
+        redrawn=tables.redrawn(found["splits"]),
+        about_redrawn=tables.ABOUT_REDRAWN,
+        sheet_redrawn=shown[SHOWN],
+        drawn=tables.prompts(found["prompts"]),
+        about_drawn=tables.about_prompts(found),
+        sheet_drawn=shown["prompts"],
+        cosine=tokenizer.code_cosine or 0.0,
+        residual_std=tokenizer.residual_std or 0.0,
+        training=training_table(making.parts),
+        curves=shown["losses"],
     )
+
+
+def training_table(parts: tuple[Part, ...]) -> str:
+    """A row a part, and their sum."""
+    rows = [
+        (
+            part.name,
+            f"{part.steps:,}",
+            part.batch,
+            "" if part.minutes is None else f"{part.minutes:,.0f} min",
+            f"{part.flops / 1e15:.2f}",
+        )
+        for part in parts
+    ]
+    minutes = sum(part.minutes or 0 for part in parts)
+    flops = sum(part.flops for part in parts)
+    rows.append(("together", "", "", f"{minutes:,.0f} min", f"{flops / 1e15:.2f}"))
+    return tables.markdown(("part", "steps", "a step", "time", "PFLOP"), rows)
+
+
+def _weights(model: DCAR) -> int:
+    parts = (model.tokenizer, model.generator)
+    return sum(weight.numel() for part in parts for weight in part.parameters())

@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from dcar_edu import checkpoint
 from dcar_edu.course.cards import write_card
+from dcar_edu.course.facts import learnt_by, making_of
 from dcar_edu.course.recipes import RECIPES, Recipe, learnt_examples
 from dcar_edu.data import CaptionedEmoji, EmojiExample
 from dcar_edu.generator import GeneratorConfig, MaskedGenerator
@@ -230,15 +230,17 @@ def make_head(recipe: Recipe, model: DCAR, work: Path, clock: Clock) -> None:
     state.use_average()
 
 
-def _making(work: Path, device: str) -> dict[str, Any]:
-    """How long each part took, and on what."""
-    threads = f"a CPU, {torch.get_num_threads()} thread(s)"
-    machine = torch.cuda.get_device_name() if device == "cuda" else threads
+def _finish(folder: Path, name: str, recipe: Recipe, model: DCAR, work: Path) -> None:
+    """Store the model with what it learnt, and its card."""
+    model.save_pretrained(folder, dtype=torch.bfloat16)
+    learnt_by(recipe).write(folder)
+    cuda, threads = model.device.type == "cuda", torch.get_num_threads()
+    device = torch.cuda.get_device_name() if cuda else f"a CPU, {threads} thread(s)"
     minutes = {
-        f"{part}_minutes": round(float((work / f"{part}-seconds").read_text()) / 60)
+        part: round(float((work / f"{part}-seconds").read_text()) / 60)
         for part in ("tokenizer", "generator", "head")
     }
-    return {**minutes, "device": machine, "torch": torch.__version__}
+    write_card(folder, making_of(name, recipe, model, minutes, device))
 
 
 def train(name: str, minutes: float | None = None, out: str | Path | None = None) -> Path | None:
@@ -268,7 +270,6 @@ def train(name: str, minutes: float | None = None, out: str | Path | None = None
     except OutOfTime:
         print(f"stopped after {minutes} minutes; the same command goes on from {work}")
         return None
-    model.save_pretrained(folder, dtype=torch.bfloat16)
-    write_card(folder, name, recipe, _making(work, device))
+    _finish(folder, name, recipe, model, work)
     print(f"finished: {folder}")
     return folder

@@ -6,6 +6,7 @@ published numbers, which use Inception's.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -92,6 +93,12 @@ def kid_interval(
         - 2 * _weighted(_kernel(x, y), a, b, diagonal=not paired)
     )
     return interval_of(values, level)
+
+
+def paired_kid(x: Tensor, y: Tensor, name: str, seed: int) -> dict[str, Any]:
+    """:func:`kid` of pairs times 1000 as ``name``, its 95 % interval as ``name_interval``."""
+    ends = kid_interval(x, y, paired=True, generator=torch.Generator().manual_seed(seed))
+    return {name: 1000 * kid(x, y, paired=True), f"{name}_interval": [1000 * end for end in ends]}
 
 
 def mean_interval(

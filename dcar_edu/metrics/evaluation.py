@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from PIL import Image
@@ -19,16 +19,9 @@ from torch import Tensor
 from dcar_edu import checkpoint, images
 from dcar_edu.features import EfficientNetFeatures, load_features
 from dcar_edu.metrics.alignment import Alignment, load_alignment
-from dcar_edu.metrics.judge import judge_pictures, summary
-from dcar_edu.metrics.prompts import (
-    PATHS,
-    Drawn,
-    Places,
-    Sampling,
-    distance,
-    draw_prompts,
-    judge_prompts,
-)
+from dcar_edu.metrics.distribution import paired_kid
+from dcar_edu.metrics.judge import PATHS, judge_pictures, summary
+from dcar_edu.metrics.prompts import Drawn, Places, Sampling, draw_prompts, judge_prompts
 from dcar_edu.metrics.sheets import extremes, sheet
 from dcar_edu.metrics.splits import LEARNT, SPLITS, Pictures, check_splits, choose_pictures
 from dcar_edu.metrics.subject import Subject
@@ -88,6 +81,23 @@ class Evaluation:
     """Plain numbers, as in ``evaluation.json``."""
     sheets: dict[str, Image.Image]
     """By name: a split, or ``prompts``."""
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ValueError: no evaluation in this folder.
+        """
+        path = Path(folder) / "evaluation.json"
+        try:
+            numbers = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"no evaluation at '{path}': {error}. Give the folder that dcar evaluate wrote."
+            ) from error
+        names = [*numbers["splits"], *(["prompts"] if "prompts" in numbers else [])]
+        return cls(numbers, {name: Image.open(path.with_name(f"{name}.webp")) for name in names})
 
     def markdown(self) -> str:
         """The tables."""
@@ -185,7 +195,7 @@ def _redraw(
     numbers: dict[str, Any] = dict(summary(found, tokenizer.config.num_codes))
     for path in PATHS:
         name = f"rkid_efficientnet_{path}"
-        numbers |= distance(found["pooled"], found[f"pooled_{path}"], name, seed)
+        numbers |= paired_kid(found["pooled"], found[f"pooled_{path}"], name, seed)
     numbers["images"] = len(pictures)
     quality = found["psnr_hybrid"]
     cells = []

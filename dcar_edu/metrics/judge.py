@@ -13,6 +13,9 @@ from dcar_edu.tokenizer.hybrid import HybridTokenizer
 from dcar_edu.tokenizer.latents import images_of
 from dcar_edu.tokenizer.quantizer import code_usage
 
+PATHS = ("hybrid", "discrete")
+"""Ways from tokens to a picture: with residuals and without."""
+
 
 @torch.no_grad()
 def judge_tokenizer(
@@ -90,7 +93,7 @@ def _measure(
         "cosine": torch.cosine_similarity(encoded.latents, encoded.quantized, dim=1).flatten(),
         "pooled": seen.pooled.float(),
     }
-    for path, residuals in (("hybrid", encoded.residuals), ("discrete", None)):
+    for path, residuals in zip(PATHS, (encoded.residuals, None), strict=True):
         drawn = tokenizer.decode(encoded.indices, residuals).to(images)
         redrawn = features(drawn)
         found[f"psnr_{path}"] = psnr(drawn, images)
@@ -114,7 +117,7 @@ def summary(found: dict[str, Tensor], num_codes: int) -> dict[str, float]:
         )
     used = code_usage(found["indices"], num_codes)
     result = {}
-    for path in ("hybrid", "discrete"):
+    for path in PATHS:
         for name in ("psnr", "ssim", "perceptual"):
             result[f"{name}_{path}"] = found[f"{name}_{path}"].mean().item()
         distance = kid(found["pooled"], found[f"pooled_{path}"], paired=True)

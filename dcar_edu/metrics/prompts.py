@@ -9,12 +9,11 @@ from torch import Tensor
 
 from dcar_edu.drawing import in_chunks
 from dcar_edu.metrics.alignment import Alignment, ahead, picture_features, rank
-from dcar_edu.metrics.distribution import kid, kid_interval, mean_interval
+from dcar_edu.metrics.distribution import mean_interval, paired_kid
+from dcar_edu.metrics.judge import PATHS
 from dcar_edu.metrics.splits import Pictures
 from dcar_edu.metrics.tokens import token_match
 from dcar_edu.pipeline import DCAR
-
-PATHS = ("hybrid", "discrete")
 
 
 @dataclass(frozen=True)
@@ -151,11 +150,5 @@ def judge_prompts(
             others = similarity.scatter(1, wanted[:, None], -2.0)
             margin = own - others.max(1).values
         if path != "real":
-            found[path] |= distance(drawn.features["real"], features, "kid_efficientnet", seed)
+            found[path] |= paired_kid(drawn.features["real"], features, "kid_efficientnet", seed)
     return found, Places(places, margin)
-
-
-def distance(x: Tensor, y: Tensor, name: str, seed: int) -> dict[str, Any]:
-    """Paired KID x1000 under ``name``, and its 95 % interval under ``name_interval``."""
-    ends = kid_interval(x, y, paired=True, generator=torch.Generator().manual_seed(seed))
-    return {name: 1000 * kid(x, y, paired=True), f"{name}_interval": [1000 * end for end in ends]}

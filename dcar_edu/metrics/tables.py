@@ -1,9 +1,9 @@
 """An evaluation as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-PATHS = ("hybrid", "discrete")
+from dcar_edu.metrics.judge import PATHS
 
 
 def table(numbers: dict[str, Any]) -> str:
@@ -14,14 +14,14 @@ def table(numbers: dict[str, Any]) -> str:
     """
     parts = [f"# {numbers['model']} at {numbers['resolution']} px\n"]
     if numbers["splits"]:
-        parts += ["## Pictures redrawn\n", redrawn(numbers["splits"]), REDRAWN]
+        parts += ["## Pictures redrawn\n", redrawn(numbers["splits"]), ABOUT_REDRAWN]
     if "prompts" in numbers:
-        parts += ["## Prompts drawn\n", prompts(numbers["prompts"]), _drawn(numbers)]
+        parts += ["## Prompts drawn\n", prompts(numbers["prompts"]), about_prompts(numbers)]
     parts.append(f"Seed {numbers['seed']}, {numbers['device']}, torch {numbers['torch']}.\n")
     return "\n".join(parts)
 
 
-REDRAWN = (
+ABOUT_REDRAWN = (
     "\nPSNR, SSIM and the perceptual distance (0: alike) are means over pictures. rKID: kernel "
     "distance x1000 between originals and redrawn pictures. Distances look at EfficientNet-Lite0 "
     "features and do not compare with published LPIPS, KID or FID. In brackets: 95 % bootstrap "
@@ -49,7 +49,7 @@ def redrawn(splits: dict[str, dict[str, Any]]) -> str:
                 )
             )
     heads = ("split", "path", "PSNR, dB", "SSIM", "perceptual", "rKID", "codes used, perplexity")
-    return _markdown(heads, rows)
+    return markdown(heads, rows)
 
 
 def prompts(found: dict[str, Any]) -> str:
@@ -66,10 +66,11 @@ def prompts(found: dict[str, Any]) -> str:
     five = min(5 * chance, 100)
     rows.append(["real pictures", _share(real), f"{100 * real['r5']:.1f}", *[""] * (1 + knows)])
     rows.append(["by chance", f"{chance:.2f}", f"{five:.2f}", *[""] * (1 + knows)])
-    return _markdown(heads, rows)
+    return markdown(heads, rows)
 
 
-def _drawn(numbers: dict[str, Any]) -> str:
+def about_prompts(numbers: Mapping[str, Any]) -> str:
+    """What the numbers of the prompts mean."""
     found, how = numbers["prompts"], numbers["sampling"]
     origin = "that it learnt" if found["split"] == "learnt" else "of the data's split `train`"
     return (
@@ -93,6 +94,7 @@ def _between(found: dict[str, Any], name: str, digits: int) -> str:
     return f"{found[name]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

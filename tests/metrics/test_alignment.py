@@ -1,7 +1,5 @@
 """Caption alignment: ranking by hand, the shipped head on real tiles, and what it refuses."""
 
-import json
-
 import pytest
 import torch
 
@@ -15,6 +13,7 @@ from dcar_edu.metrics.alignment import (
     rank,
     retrieval,
 )
+from dcar_edu.metrics.splits import Learnt
 
 SMALL = AlignmentConfig(picture_width=6, text_width=5, hidden=32, width=7)
 
@@ -27,8 +26,7 @@ def alignment():
 @pytest.fixture(scope="module")
 def tiles():
     """Nine concepts on a background, and all labels that compete."""
-    folder = checkpoint.data_folder() / "checkpoints" / "emoji-128"
-    labels = json.loads((folder / "metrics.json").read_text())["concepts"]
+    labels = Learnt.read(checkpoint.find_model("emoji-128")).concepts
     wanted = labels[3:12]
     data = CaptionedEmoji("train", 128, styles=["3d"], concepts=wanted, sizes=["normal"])
     return data.render([data.example(label, "3d", "white") for label in wanted]), wanted, labels

@@ -1,6 +1,5 @@
 """Lesson 09: residuals drawn in few or many steps, with and without clip."""
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from dcar_edu.course.studies import Experiment
 from dcar_edu.data import CaptionedEmoji, EmojiExample
 from dcar_edu.features import EfficientNetFeatures, load_features
 from dcar_edu.metrics import kid, psnr
+from dcar_edu.metrics.splits import Learnt
 from dcar_edu.pipeline import DCAR
 
 PART = 32
@@ -73,7 +73,7 @@ class Known:
 
 LOOK = {"styles": ["3d"], "sizes": ["normal"]}
 GROUNDS = ("white", "pale blue")
-"""What the shipped generator has learnt; its concepts stand in its ``metrics.json``."""
+"""What the shipped generator has learnt; its concepts stand in its ``learnt.json``."""
 
 
 @torch.no_grad()
@@ -108,8 +108,9 @@ def learnt_pictures(count: int, seed: int, model: DCAR | None = None) -> Known:
         seed: which ones.
         model: the shipped model; loaded when not given.
     """
-    names = json.loads((find_model(SHIPPED) / "metrics.json").read_text())["concepts"]
-    emoji = CaptionedEmoji("train", 128, concepts=names, backgrounds=GROUNDS, **LOOK)
+    learnt = Learnt.read(find_model(SHIPPED))
+    assert learnt is not None, "a shipped model lists what it learnt"
+    emoji = CaptionedEmoji("train", 128, concepts=learnt.concepts, backgrounds=GROUNDS, **LOOK)
     order = torch.randperm(len(emoji), generator=torch.Generator().manual_seed(seed))
     examples = [emoji[place] for place in order[:count].tolist()]
     labels = sorted({example.label for example in examples})  # draw no more tiles than needed

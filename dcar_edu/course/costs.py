@@ -1,0 +1,80 @@
+"""What a training costs: floating-point operations, counted on one step and multiplied.
+
+Counted are matrix products and convolutions, forward and backward, as torch's FLOP counter does;
+attention is run as plain matrix products, because the counter knows no CPU kernel for it.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from dcar_edu.generator import GeneratorConfig, MaskedGenerator
+from dcar_edu.generator.training import GeneratorTraining, TokenBatch, train_generator
+from dcar_edu.tokenizer import HybridTokenizer, TokenizerConfig
+from dcar_edu.tokenizer.training import TokenizerTraining, train_tokenizer
+
+
+def count_flops(run: Callable[[], object]) -> int:
+    """Floating-point operations of a call, a multiplication and an addition counted as two.
+
+    Example:
+        >>> count_flops(lambda: torch.ones(3, 5) @ torch.ones(5, 7))
+        210
+    """
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        run()
+    return counter.get_total_flops()
+
+
+def tokenizer_flops(
+    config: TokenizerConfig,
+    training: TokenizerTraining,
+    shape: tuple[int, int, int, int],
+    perceptual: nn.Module | None = None,
+) -> dict[str, float]:
+    """Of every stage, for all its steps.
+
+    Args:
+        config: sizes of the tokenizer; a fresh one is trained for a step of each stage.
+        training: the plan.
+        shape: of a batch of images, ``(b, 3, H, W)``.
+        perceptual: as in ``train_tokenizer``.
+    """
+    images = torch.zeros(shape).uniform_(-1, 1, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for stage in training.stages:
+        tokenizer = HybridTokenizer(config)
+        step = replace(
+            training,
+            stages=(replace(stage, steps=1, starts_codes=False),),
+            gan_weight=training.gan_weight if stage.adversarial else 0.0,
+        )
+        loop = train_tokenizer(tokenizer, [images], step, perceptual=perceptual)
+        found[stage.name] = float(stage.steps) * count_flops(partial(list, loop))
+    return found
+
+
+def generator_flops(
+    config: GeneratorConfig, training: GeneratorTraining, tokens: TokenBatch
+) -> float:
+    """Of all steps on batches like ``tokens``."""
+    model, step = MaskedGenerator(config), replace(training, steps=1)
+    flops = count_flops(lambda: list(train_generator(model, [tokens], step)))
+    return float(training.steps) * flops
+
+
+def head_flops(config: GeneratorConfig, training: GeneratorTraining, tokens: int) -> float:
+    """Of all steps of the residual head alone, ``tokens`` at a time."""
+    head = MaskedGenerator(config).residual_head
+    hidden, residuals = (
+        torch.zeros(tokens, config.width),
+        torch.ones(tokens, config.latent_channels),
+    )
+    source = torch.Generator().manual_seed(0)
+    flops = count_flops(lambda: head.loss(hidden, residuals, source).backward())
+    return float(training.steps) * flops

@@ -1,0 +1,152 @@
+"""The card of a checkpoint: from its folder, an evaluation and the facts of its making."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+
+from dcar_edu import checkpoint
+from dcar_edu.course import cards
+from dcar_edu.course.cards import Making, Part, card, training_table, write_card
+from dcar_edu.course.curves import draw_curves
+from dcar_edu.metrics.evaluation import Evaluation
+from dcar_edu.metrics.splits import Learnt
+from dcar_edu.metrics.subject import Subject
+
+SHIPPED = checkpoint.find_model("emoji-128")
+MAKING = Making(
+    name="emoji-9",
+    preset="nano",
+    command="dcar train generator emoji-9.toml",
+    tokenizer_data="rabbits, mirrored.",
+    parts=(
+        Part("tokenizer", 1300, "16 pictures", 2.5e15, 160.4),
+        Part("decoder at 96 px", 70, "8 pictures", 0.25e15, 11.2),
+        Part("generator", 2000, "64 pictures", 1e13),
+    ),
+    notes="L1 + 3 x MSE.",
+    limits="Rabbits only.",
+    device="an abacus",
+    torch="2.13.0",
+)
+
+
+@pytest.fixture
+def found():
+    numbers = json.loads((SHIPPED / "metrics.json").read_text())["evaluation"]
+    sheets = {name: Image.new("RGB", (9, 5), name) for name in ("red", "blue")}
+    return Evaluation(numbers, {"held_out_concepts": sheets["red"], "prompts": sheets["blue"]})
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A copy of the shipped pair; its drawing is tested elsewhere."""
+    monkeypatch.setattr(cards, "draw_samples", lambda *_: Image.new("RGB", (7, 3)))
+    shutil.copytree(SHIPPED, tmp_path / "emoji-9", ignore=lambda _, names: {"README.md", "made.md"})
+    return tmp_path / "emoji-9"
+
+
+def test_a_row_a_part_and_their_sum():
+    assert training_table(MAKING.parts).splitlines() == [
+        "| part | steps | a step | time | PFLOP |",
+        "| --- | --- | --- | --- | --- |",
+        "| tokenizer | 1,300 | 16 pictures | 160 min | 2.50 |",
+        "| decoder at 96 px | 70 | 8 pictures | 11 min | 0.25 |",
+        "| generator | 2,000 | 64 pictures |  | 0.01 |",
+        "| together |  |  | 172 min | 2.76 |",
+    ]
+
+
+def test_the_card_says_what_the_folder_and_the_facts_say(folder, found):
+    log = folder.parent / "metrics.csv"
+    log.write_text("step,loss,accuracy\n1,2.5,0\n2,1.5,1\n")
+    write_card(folder, MAKING, found=found, logs={"generator": log})
+    text = (folder / "README.md").read_text()
+    for words in (
+        "# emoji-9\n",
+        "preset `nano`: 128 px, 4x4 tokens of 1 in 1024 codes",
+        "Made by `dcar train generator emoji-9.toml`",
+        "- Tokenizer: rabbits, mirrored.",
+        "560 concepts in the style 3d, size normal, on white and pale blue: 1113\n  pictures",
+        "| together |  |  | 172 min | 2.76 |",
+        "On an abacus, float32, torch 2.13.0. L1 + 3 x MSE.",
+        "## Limits\nRabbits only.\n",
+        "Fluent emoji (MIT), Noto emoji (Apache-2.0)",
+        "not comparable with FID",
+    ):
+        assert words in text
+    for name in ("samples", "held_out_concepts", "prompts", "losses"):
+        assert f"]({name}.webp)" in text
+        assert (folder / f"{name}.webp").is_file()
+    with Image.open(folder / "prompts.webp") as sheet:
+        assert sheet.getpixel((4, 2))[2] > 200
+    stored = json.loads((folder / "metrics.json").read_text())
+    assert stored == {"making": checkpoint.to_dict(MAKING), "evaluation": found.numbers}
+    assert checkpoint.from_dict(Making, stored["making"]) == MAKING
+
+
+def test_without_logs_no_curves_and_what_was_special_is_kept(folder, found):
+    (folder / "made.md").write_text("## How this copy was made\nIn one sitting.\n")
+    write_card(folder, MAKING, found=found)
+    text = (folder / "README.md").read_text()
+    assert "losses" not in text
+    assert text.endswith("Rabbits only.\n\n## How this copy was made\nIn one sitting.\n")
+    write_card(folder, MAKING, found=found)
+    assert (folder / "README.md").read_text() == text
+
+
+@pytest.mark.parametrize("lost", ["learnt.json", "tokenizer"])
+def test_half_a_folder_gets_no_card(folder, found, lost):
+    if lost == "learnt.json":
+        (folder / lost).unlink()
+    else:
+        folder = folder / lost
+    with pytest.raises(ValueError, match="a card needs a whole model and its learnt.json"):
+        write_card(folder, MAKING, found=found)
+
+
+def test_samples_are_pairs_of_drawn_and_real():
+    model, learnt = Subject.load("emoji-128").whole, Learnt.read(SHIPPED)
+    sheet = cards.draw_samples(model, learnt, pairs=3, columns=2)
+    assert sheet.size == (4 * 130 + 2, 2 * 130 + 2)
+    first = learnt.data().examples()
+    blue = [example for example in first if example.background == "pale blue"][0]
+    drawn = model.generate([blue.caption], seed=0)[0]
+    real = learnt.data().render([blue])[0]
+    pixels = torch.tensor(list(sheet.crop((132, 2, 260, 130)).get_flattened_data()))
+    assert (pixels / 127.5 - 1 - real.flatten(1).T).abs().max() < 0.01
+    shown = torch.tensor(list(sheet.crop((2, 2, 130, 130)).tobytes()))
+    alone = torch.tensor(list(drawn.tobytes()))
+    assert (shown - alone).abs().max() <= 2  # drawn beside others, sums differ in the last digit
+
+
+def test_the_shipped_card_is_what_its_numbers_say():
+    """Written by hand nowhere but in made.md."""
+    stored = json.loads((SHIPPED / "metrics.json").read_text())
+    making = checkpoint.from_dict(Making, stored["making"])
+    subject = Subject.load(SHIPPED)
+    shown = {path.stem for path in SHIPPED.glob("*.webp")}
+    words = card(making, subject.whole, subject.learnt, stored["evaluation"], shown)
+    words += "\n" + (SHIPPED / "made.md").read_text()
+    assert (SHIPPED / "README.md").read_text() == words
+
+
+def test_curves_draw_every_loss_that_is_not_0(tmp_path):
+    log = tmp_path / "metrics.csv"
+    rows = [f"{step},{5 / step},0.0,{1 / step},{step}" for step in range(1, 203)]
+    log.write_text("\n".join(["step,loss,gan_loss,pixel_loss,accuracy", *rows]) + "\n")
+    one, two = draw_curves({"a": log}), draw_curves({"a": log, "b": log})
+    assert (one.width, one.height) == (680, 230)
+    assert (two.width, two.height) == (1020, 460)
+    colours = one.get_flattened_data()
+    assert (31, 119, 180) in set(colours)  # the mean's line
+
+
+@pytest.mark.parametrize("text", ["", "step,accuracy\n1,2\n", "loss\n3\n", "step,loss\n"])
+def test_curves_of_something_else(tmp_path, text):
+    log = tmp_path / "metrics.csv"
+    log.write_text(text)
+    with pytest.raises(ValueError, match="'metrics.csv' needs a column 'step'"):
+        draw_curves({"a": log})
