@@ -34,18 +34,31 @@ class GeneratorTraining:
     """How to train; DC-AR states the schedule of masks and the losses, the numbers are ours."""
 
     steps: int
+    """Optimizer steps."""
     learning_rate: float = 1e-3
+    """At its highest; then half a cosine down to a twentieth."""
     betas: tuple[float, ...] = (0.9, 0.96)  # 1d-tokenizer
+    """Memory of AdamW's two averages."""
     weight_decay: float = 0.03  # 1d-tokenizer
+    """Of matrices only."""
     warmup_steps: int = 100
+    """Steps in which the learning rate rises."""
     clip: float = 1.0  # 1d-tokenizer
+    """Longest gradient; a longer one is shortened to it."""
     ema_decay: float = 0.999  # 1d-tokenizer
+    """Memory of the averaged weights, which are the result."""
     schedule: str = "arccos"  # released code
+    """How the number of hidden tokens is drawn."""
     label_smoothing: float = 0.1  # 1d-tokenizer
+    """Share of the target that is spread over all codes."""
     unmasked_weight: float = 0.1  # 1d-tokenizer
+    """Weight of a visible token in the loss; a hidden one has 1."""
     text_drop: float = 0.1  # released code; in training only
+    """Share of the captions left out, for guidance."""
     diffusion_weight: float = 1.0  # ours: not stated
+    """Of the residual head's loss."""
     seed: int = 0
+    """Of all that is drawn at random, the first weights included."""
 
 
 @dataclass(frozen=True)

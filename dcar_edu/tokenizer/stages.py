@@ -95,14 +95,23 @@ class TokenizerTraining:
     """How to train; the paper states stages only, the other numbers are ours."""
 
     stages: tuple[Stage, ...]
+    """Steps of each stage; 0: left out."""
     learning_rate: float = 1e-3
+    """At its highest; then half a cosine down to a twentieth."""
     betas: tuple[float, ...] = (0.9, 0.99)
+    """Memory of AdamW's two averages."""
     weight_decay: float = 1e-4
+    """Of matrices and filters only."""
     warmup_steps: int = 50
+    """Steps in which the learning rate rises."""
     clip: float = 1.0
+    """Longest gradient; a longer one is shortened to it."""
     ema_decay: float = 0.999
+    """Memory of the averaged weights, which are the result."""
     l1: float = 1.0
+    """Weight of the mean absolute error of pixels."""
     l2: float = 0.0
+    """Weight of their mean squared error."""
     perceptual_weight: float = 0.0
     """Of the perceptual distance; 0: off. DC-AE's community configs use 0.25."""
     gan_weight: float = 0.0
@@ -113,11 +122,15 @@ class TokenizerTraining:
     gan_lecam: float = 0.0
     """Of the LeCam regulariser of the discriminator; 1d-tokenizer uses 0.001."""
     gan_width: int = 64
+    """Channels of the discriminator's first layer, a multiple of 8."""
     gan_layers: int = 3
+    """How often the discriminator halves the picture."""
     code_weight: float = 1.0
+    """Of the codebook's loss, in stages that train codes."""
     revive_every: int = 0
     """Restart unused codes every so many steps of a stage that trains codes; 0: never."""
     seed: int = 0
+    """Of all that is drawn at random, the first weights included."""
 
     def __post_init__(self) -> None:
         """Check the adversarial part."""
