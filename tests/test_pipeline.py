@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from dcar_edu import DCAR, drawing, images, pipeline, text
+from dcar_edu import DCAR, checkpoint, drawing, images, pipeline, text
 from dcar_edu.drawing import Drawing
 from dcar_edu.generator import GeneratorConfig, MaskedGenerator, sample_tokens
 from dcar_edu.generator.guidance import SCHEDULES, Guidance
@@ -389,6 +389,33 @@ def test_generate_refuses(model, options, message):
     options = {"prompts": PROMPTS, "num_steps": 4, "residual_steps": 1, **options}
     with pytest.raises(ValueError, match=message):
         model.generate(**options)
+
+
+def test_a_model_can_name_the_tokenizer_of_another(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "load_text_encoder", lambda *a, **k: make_text_encoder())
+    monkeypatch.setenv("DCAR_DATA", str(tmp_path / "data"))
+    shipped = tmp_path / "data" / "checkpoints"
+    model.save_pretrained(shipped / "first")
+    model.save_pretrained(shipped / "second", tokenizer="first/tokenizer")
+    model.save_pretrained(tmp_path / "mine", tokenizer="../data/checkpoints/first/tokenizer")
+    drawn = [np.asarray(p) for p in model.generate(PROMPTS, seed=1, num_steps=3)]
+    for name in ("second", tmp_path / "mine"):
+        assert not (checkpoint.find_model(name) / "tokenizer").exists()
+        again = DCAR.from_pretrained(name).generate(PROMPTS, seed=1, num_steps=3)
+        assert all((a == np.asarray(b)).all() for a, b in zip(drawn, again, strict=True))
+        assert checkpoint.find_tokenizer(name).resolve() == (shipped / "first/tokenizer").resolve()
+    (shipped / "first" / "tokenizer").rename(shipped / "gone")
+    with pytest.raises(ValueError, match="'first/tokenizer'"):
+        DCAR.from_pretrained("second")
+
+
+def test_the_folder_of_a_run_stands_for_its_model(model, tmp_path):
+    with pytest.raises(ValueError, match="holds no tokenizer"):
+        checkpoint.find_tokenizer(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
+    assert checkpoint.find_model(tmp_path) == tmp_path  # not finished yet
+    model.tokenizer.save_pretrained(tmp_path / "model")
+    assert checkpoint.find_tokenizer(tmp_path) == tmp_path / "model"
 
 
 def test_save_and_load_draws_the_same_picture(model, tmp_path):

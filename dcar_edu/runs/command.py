@@ -19,9 +19,9 @@ class TrainTokenizer:
 
     run: TokenizerRun
     out: Path = Path("runs/tokenizer")
-    """Folder of the run: states, metrics, samples, and at the end ``model/``."""
+    """Folder of the run: states, metrics, samples, and at the end `model/`."""
     plan: Path | None = None
-    """Begin from the plan in this file, such as the ``run.json`` of another run; the other options
+    """Begin from the plan in this file, such as the `run.json` of another run; the other options
     change it."""
     call: Call = Call()
 
@@ -32,11 +32,11 @@ class TrainGenerator:
 
     run: GeneratorRun
     tokenizer: str | None = None
-    """A tokenizer: folder (also of a run), shipped name or Hub id; default: that of ``start``."""
+    """A tokenizer: folder (also of a run), shipped name or Hub id; default: that of `start`."""
     out: Path = Path("runs/generator")
-    """Folder of the run: states, metrics, samples, and at the end ``model/``."""
+    """Folder of the run: states, metrics, samples, and at the end `model/`."""
     plan: Path | None = None
-    """Begin from the plan in this file, such as the ``run.json`` of another run; the other options
+    """Begin from the plan in this file, such as the `run.json` of another run; the other options
     change it."""
     call: Call = Call()
 

@@ -76,11 +76,11 @@ def follow(
     draw: Callable[[], Tensor],
     captions: Sequence[str] = (),
 ) -> bool:
-    """Take every step of ``records``, and save, show and stop in between.
+    """Take every step of `records`, and save, show and stop in between.
 
     Args:
-        records: a loop, at work on ``state``.
-        state: saved every ``call.save_every`` seconds, at the end and before any stop.
+        records: a loop, at work on `state`.
+        state: saved every `call.save_every` seconds, at the end and before any stop.
         steps: of the whole run.
         out: the run's folder.
         source: the data; where its streams are is saved with the state.
@@ -199,7 +199,7 @@ def seconds_a_step(records: Iterator[Any], team: Team, steps: int = 5) -> float:
         times.append(now - before)
         before = now
     mine = torch.tensor(times[2:], device=team.device).median()
-    return float(team.total(mine)) / team.size
+    return float(team.mean(mine))
 
 
 def steps_in(minutes: float, seconds: float) -> int:

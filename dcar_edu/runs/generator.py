@@ -11,13 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from dcar_edu import images
-from dcar_edu.checkpoint import data_folder, find_model, find_tokenizer, read_config
+from dcar_edu.checkpoint import (
+    data_folder,
+    find_model,
+    find_tokenizer,
+    fingerprint,
+    read_config,
+)
 from dcar_edu.generator import GeneratorConfig, MaskedGenerator
 from dcar_edu.generator.training import GeneratorTraining, begin, train_generator
 from dcar_edu.pipeline import DCAR
 from dcar_edu.runs.following import Call, follow, seconds_a_step, steps_in
 from dcar_edu.runs.head import train_head
-from dcar_edu.runs.keeping import Keeper, finished, settle, write_model
+from dcar_edu.runs.keeping import Keeper, finished, room_on_disk, settle, write_model
 from dcar_edu.runs.plans import GeneratorRun, steps_asked
 from dcar_edu.runs.sources import Mixture
 from dcar_edu.runs.teams import make_team
@@ -31,6 +37,7 @@ SHOWN = 8
 """Prompts on a sheet of samples."""
 
 
+@room_on_disk()
 def run_generator(
     plan: GeneratorRun,
     out: str | os.PathLike,
@@ -45,17 +52,17 @@ def run_generator(
         plan: all that decides what is learnt, beside the tokenizer.
         out: folder of the run; the same plan and folder go on where an earlier call stopped.
         tokenizer: a folder (also of a run, or of a whole model), a shipped model's name or a Hub
-            id; default: that of ``plan.start``. A shipped one is named in the result, any other is
+            id; default: that of `plan.start`. A shipped one is named in the result, any other is
             copied into it.
         team: the processes that share the run; default: what the plan asks for.
         call: when to save, show and stop.
 
     Returns:
-        The folder of the finished model, ``OUT/model``; None when the minutes of this call ended
+        The folder of the finished model, `OUT/model`; None when the minutes of this call ended
         first.
 
     Raises:
-        ValueError: no tokenizer, another one than ``plan.start`` was trained with, ``out`` holds
+        ValueError: no tokenizer, another one than `plan.start` was trained with, `out` holds
             another run, the data is not there or has changed, a number is no longer finite, or the
             disk is full.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
@@ -66,15 +73,17 @@ def run_generator(
     source = Mixture(plan.data, plan.resolution, plan.training.seed)
     folder = _tokenizer_folder(plan, tokenizer)
     model = _starting_model(plan, folder).to(team.device)
-    tokens = _tokens(plan, source, model, team, out)
+    began_with = {"data": source.fingerprint(), "tokenizer": model.tokenizer.fingerprint()}
+    if plan.start is not None:
+        began_with["start"] = fingerprint(model.generator.state_dict())
 
     def count() -> int:
-        return steps_asked(plan) or _steps_by_time(plan, model.generator, tokens, team)
+        return steps_asked(plan) or _steps_by_time(plan, source, model, team, out)
 
-    fingerprint = model.tokenizer.fingerprint()
-    settled = settle(out, plan, source.fingerprint(), fingerprint, count, team)
+    settled = settle(out, plan, began_with, count, team)
     if finished(out, team):
         return out / "model"
+    tokens = _tokens(plan, source, model, team, out)
     training = plan.settled(settled.steps)
     state, keeper = begin(_learner(plan, model.generator), training, team), Keeper(out, team)
     captions = _captions(plan, source)
@@ -86,10 +95,17 @@ def run_generator(
 
     if not follow(records, state, settled.steps, out, source, keeper, call, draw, captions):
         return None
-    dtype, shipped = getattr(torch, plan.store), _shipped_name(folder)
+    return _write(model, plan, out, _shipped_name(folder), team)
+
+
+def _write(model: DCAR, plan: GeneratorRun, out: Path, shipped: str | None, team: Team) -> Path:
+    weights = team.weights(model.generator)
 
     def write(new: Path) -> None:
-        model.save_pretrained(new, dtype=dtype, tokenizer=shipped)
+        whole = MaskedGenerator(model.generator.config)
+        whole.load_state_dict(weights)
+        made = DCAR(model.tokenizer, whole, model.text_encoder)
+        made.save_pretrained(new, dtype=getattr(torch, plan.store), tokenizer=shipped)
 
     return write_model(out, team, write)
 
@@ -189,7 +205,7 @@ def _captions(plan: GeneratorRun, source: Mixture) -> list[str]:
 
 
 def _sheet(plan: GeneratorRun, model: DCAR, state: TrainingState, captions: list[str]) -> Tensor:
-    """What the averaged weights draw for the prompts: ``(3, H, W)``."""
+    """What the averaged weights draw for the prompts: `(3, H, W)`."""
     averaged, generator = state.average.module, model.generator
     if plan.learns == "head":
         generator.residual_head = averaged  # type: ignore[assignment]
@@ -207,16 +223,14 @@ def _sheet(plan: GeneratorRun, model: DCAR, state: TrainingState, captions: list
     return images.grid(torch.stack([images.from_pil(p) for p in drawn]), columns=4)
 
 
-def _steps_by_time(
-    plan: GeneratorRun, generator: MaskedGenerator, tokens: TokenSource, team: Team
-) -> int:
+def _steps_by_time(plan: GeneratorRun, source: Mixture, model: DCAR, team: Team, out: Path) -> int:
     """How many steps fit into the plan's minutes; measured on a copy."""
     assert plan.minutes is not None
-    position, some = tokens.source.position(), copy.deepcopy(generator)
-    short = replace(plan.training, steps=99)
+    tokens, position = _tokens(plan, source, model, team, out), source.position()
+    some, short = copy.deepcopy(model.generator), replace(plan.training, steps=99)
     state = begin(_learner(plan, some), short, team)
     seconds = seconds_a_step(_records(plan, short, some, tokens, state), team)
-    tokens.source.go_to(position)
+    source.go_to(position)
     steps = steps_in(plan.minutes, seconds)
     team.say(f"{seconds:.3f} s a step: {steps} steps in {plan.minutes:g} minutes")
     return steps

@@ -35,14 +35,14 @@ def train_head(
     *,
     state: TrainingState,
 ) -> Iterator[HeadStep]:
-    """Train ``model.residual_head`` in place; the rest of the model stays bit-equal.
+    """Train `model.residual_head` in place; the rest of the model stays bit-equal.
 
     Hidden states are made for a pool of pictures at a time, each picture hidden anew as in
     training, a share of the texts dropped; a step learns from tokens drawn out of the pool.
 
     Args:
-        model: its transformer is frozen; ``state.model`` is its residual head.
-        batch_of: draws a whole batch of ``batch`` pictures.
+        model: its transformer is frozen; `state.model` is its residual head.
+        batch_of: draws a whole batch of `batch` pictures.
         batch: pictures' worth of tokens a step, over all processes.
         reuse: how often a token is drawn, on average, before the next pool is made.
         config: the numbers.
@@ -75,7 +75,7 @@ def train_head(
         (loss / state.team.size).backward()
         share = warmed_cosine(state.step, config.steps, config.warmup_steps)
         norm = state.apply_gradients(config.learning_rate * share, config.clip)
-        mean = float(state.team.total(loss.detach())) / state.team.size
+        mean = float(state.team.mean(loss.detach()))
         yield HeadStep(state.step, mean, norm, config.learning_rate * share)
     state.use_average()
     state.model.eval()
@@ -88,7 +88,7 @@ def _pool(
     config: GeneratorTraining,
     source: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Hidden states ``(n, width)`` and residuals ``(n, c)`` of :data:`POOL` batches."""
+    """Hidden states `(n, width)` and residuals `(n, c)` of :data:`POOL` batches."""
     model.eval()
     hidden, residuals = [], []
     for _ in range(POOL):

@@ -25,55 +25,58 @@ KEPT = 2
 
 @dataclass(frozen=True)
 class Settled:
-    """What is fixed when a run begins, beside its plan."""
+    """What is fixed when a run begins, beside its plan: how long it is, and fingerprints."""
 
     steps: int
     data: str
-    """The fingerprint of the pictures."""
     tokenizer: str | None = None
-    """The fingerprint of the tokenizer, in a generator's run."""
+    """In a generator's run."""
+    start: str | None = None
+    """The model that a generator's run goes on from."""
+
+
+NAMES = {
+    "data": "the pictures: files were added, changed or removed",
+    "tokenizer": "the tokenizer",
+    "start": "the model to begin from",
+}
+"""What a changed fingerprint means."""
 
 
 def settle(
-    out: Path, plan: Run, data: str, tokenizer: str | None, count: Callable[[], int], team: Team
+    out: Path, plan: Run, began_with: dict[str, str], count: Callable[[], int], team: Team
 ) -> Settled:
     """Fix what a run does, or read what was fixed and check that it still holds.
 
     Args:
         out: the run's folder.
         plan: what is asked for now.
-        data: the fingerprint of the pictures as they are now.
-        tokenizer: that of the tokenizer, in a generator's run.
+        began_with: the fingerprints of :class:`Settled`, as things are now.
         count: finds the number of steps; called at the beginning of a run only.
         team: the processes that share the run.
 
     Raises:
         ValueError: `out` holds a run of another plan (the message names the fields), or the
-            pictures or the tokenizer have changed since.
+            pictures, the tokenizer or the first model have changed since.
     """
     path = out / "run.json"
     if team.agree(not path.is_file()):
-        settled = Settled(count(), data, tokenizer)
+        settled = Settled(count(), **began_with)
         content = {"run": type(plan).__name__, "plan": checkpoint.to_dict(plan), **asdict(settled)}
         if team.is_first:
             checkpoint.write_atomically(path, json.dumps(content, indent=1).encode())
         return settled
     content = _read(path)
     _same_plan(path, content, plan)
-    kept = checkpoint.from_dict(
-        Settled, {k: v for k, v in content.items() if k not in ("run", "plan")}, path.name
-    )
-    if kept.data != data:
-        raise ValueError(
-            f"the pictures are not those that the run in '{out}' began with (fingerprint {data}, "
-            f"it was {kept.data}): files were added, changed or removed. Put them back, or train "
-            "into another folder."
-        )
-    if kept.tokenizer != tokenizer:
-        raise ValueError(
-            f"the run in '{out}' began with another tokenizer ({kept.tokenizer}, not {tokenizer}). "
-            "Give that one, or train into another folder."
-        )
+    fixed = {name: value for name, value in content.items() if name not in ("run", "plan")}
+    kept = checkpoint.from_dict(Settled, fixed, path.name)
+    for name, before in asdict(kept).items():
+        if name != "steps" and before != began_with.get(name):
+            raise ValueError(
+                f"since the run in '{out}' began, this has changed: {NAMES[name]} (fingerprint "
+                f"{began_with.get(name)}, it was {before}). Put it back as it was, or train into "
+                "another folder."
+            )
     return kept
 
 
@@ -221,8 +224,8 @@ def finished(out: Path, team: Team) -> bool:
 
 
 @contextlib.contextmanager
-def room_on_disk(keeper: Keeper) -> Iterator[None]:
-    """Turn a full disk into one clear message.
+def room_on_disk(keeper: Keeper | None = None) -> Iterator[None]:
+    """Turn a full disk into one clear message; with a keeper, it names the state that is safe.
 
     Raises:
         ValueError: the disk is full; says which state is safe.
@@ -232,8 +235,9 @@ def room_on_disk(keeper: Keeper) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        safe = f"the state of step {keeper.last}" if keeper.last else "no state"
+        safe = "what was saved before is safe"
+        if keeper and keeper.last:
+            safe = f"the state of step {keeper.last} is safe in '{keeper.folder}'"
         raise ValueError(
-            f"the disk is full ({error}); {safe} is safe in '{keeper.folder}'. Make room, and give "
-            "the same command again."
+            f"the disk is full ({error}); {safe}. Make room, and give the same command again."
         ) from error

@@ -30,7 +30,7 @@ class Logbook:
         out: the run's folder.
         steps: of the whole run.
         start: the step that this call begins at; later rows of an earlier call are cut off.
-        tensorboard: write event files for TensorBoard too, into ``OUT/tensorboard``.
+        tensorboard: write event files for TensorBoard too, into `OUT/tensorboard`.
         every: seconds between two lines in a log; a terminal's line is renewed each half second.
 
     Raises:
@@ -90,7 +90,7 @@ class Logbook:
         print(f"\r[{bar}] {said}\033[K", end="", file=sys.stderr, flush=True)
 
     def sample(self, sheet: Tensor, step: int) -> Path:
-        """Keep a sheet of pictures ``(3, H, W)`` as ``samples/STEP.png``; renews the curve too."""
+        """Keep a sheet of pictures `(3, H, W)` as `samples/STEP.png`; renews the curve too."""
         path = images.save(sheet, self.out / "samples" / f"{step:07d}.png")
         if self._events:
             self._events.add_image("samples", (sheet.clamp(-1, 1) + 1) / 2, step)
@@ -103,7 +103,7 @@ class Logbook:
         checkpoint.write_atomically(self.out / "samples" / "captions.json", text.encode())
 
     def draw_curve(self) -> None:
-        """Draw the losses over the steps into ``curve.png``, if matplotlib is here."""
+        """Draw the losses over the steps into `curve.png`, if matplotlib is here."""
         if importlib.util.find_spec("matplotlib") is None or not self.path.is_file():
             return
         from matplotlib.figure import Figure
@@ -144,7 +144,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def cut_rows(path: Path, step: int) -> None:
-    """Leave out every row after ``step``; at 0 the table goes."""
+    """Leave out every row after `step`; at 0 the table goes."""
     if not path.is_file():
         return
     rows = [row for row in read_rows(path) if int(row["step"]) <= step]

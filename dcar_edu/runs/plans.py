@@ -22,10 +22,10 @@ class Pictures:
     """One source of captioned pictures, and its share of every batch."""
 
     source: str = "emoji"
-    """``emoji``, ``scenes``, a folder of pictures with captions, or ``hub:NAME``, where the name is
+    """`emoji`, `scenes`, a folder of pictures with captions, or `hub:NAME`, where the name is
     a Hub id or a folder of Parquet or Arrow files."""
     share: int = 1
-    """Pictures of this source among ``sum of shares`` pictures of a batch."""
+    """Pictures of this source among `sum of shares` pictures of a batch."""
     mirror: bool = False
     """Mirror half of the pictures, left to right."""
     split: str = "train"
@@ -35,15 +35,15 @@ class Pictures:
     backgrounds: tuple[str, ...] | None = None
     """Of emoji and scenes; None: all twelve."""
     sizes: tuple[str, ...] | None = None
-    """Of emoji: ``normal``, ``small``; None: both."""
+    """Of emoji: `normal`, `small`; None: both."""
     groups: tuple[str, ...] | None = None
-    """Of emoji: only concepts of these groups, such as ``animals-nature``."""
+    """Of emoji: only concepts of these groups, such as `animals-nature`."""
     concepts: tuple[str, ...] | None = None
     """Of emoji: only the concepts with these labels."""
     first: int | None = None
     """Of emoji: only the first so many concepts, in hash order, that the rest allows."""
     kinds: tuple[str, ...] | None = None
-    """Of scenes: ``single``, ``two``, ``count``, ...; None: all."""
+    """Of scenes: `single`, `two`, `count`, ...; None: all."""
     image: str = "image"
     """Of Hub data sets: the column of the pictures."""
     caption: str = "text"
@@ -69,7 +69,7 @@ class Pictures:
 
     @property
     def on_hub(self) -> bool:
-        """Whether the library ``datasets`` reads it."""
+        """Whether the library `datasets` reads it."""
         return self.source.startswith("hub:")
 
     @property
@@ -130,7 +130,7 @@ def _value(name: str, text: str, kind: Any) -> Any:
 
 
 def parse_data(text: str) -> tuple[Pictures, ...]:
-    """Read a mixture as the command line has it: sources joined by ``+``, with shares and choices.
+    """Read a mixture as the command line has it: sources joined by `+`, with shares and choices.
 
     An existing folder is one source, whatever its name.
 
@@ -148,9 +148,9 @@ class TokenizerRun:
     """How to train a tokenizer: its data, its sizes, how long, and the numbers of the loop."""
 
     data: tuple[Pictures, ...] = (Pictures("emoji"),)
-    """The pictures: ``emoji``, ``scenes``, ``emoji+scenes``, a folder, ``hub:NAME``."""
+    """The pictures: `emoji`, `scenes`, `emoji+scenes`, a folder, `hub:NAME`."""
     preset: str = "nano"
-    """Sizes of the network: ``nano``, ``small`` or ``paper``; ``start`` brings its own."""
+    """Sizes of the network: `nano`, `small` or `paper`; `start` brings its own."""
     resolution: int = 128
     """Height and width of the pictures, in pixels."""
     batch: int = 16
@@ -164,11 +164,11 @@ class TokenizerRun:
             three_stages(10_000, (7, 14, 79)), l2=2.0, revive_every=100
         )
     )
-    """Numbers of the loop. With ``images`` or ``minutes``, the steps of its stages are shares."""
+    """Numbers of the loop. With `images` or `minutes`, the steps of its stages are shares."""
     start: str | None = None
     """Go on from this tokenizer: a folder, a shipped name or a Hub id."""
     precision: Precision = "auto"
-    """``fp32``, ``bf16``, or what the device does best."""
+    """`fp32`, `bf16`, or what the device does best."""
     accumulate: int = 1
     """Compute a step in so many parts, to need less memory."""
     store: Stored = "bfloat16"
@@ -186,7 +186,7 @@ class TokenizerRun:
             )
 
     def settled(self, steps: int) -> TokenizerTraining:
-        """The loop's config for a run of ``steps`` steps; each stage keeps its share.
+        """The loop's config for a run of `steps` steps; each stage keeps its share.
 
         Raises:
             ValueError: fewer steps than stages.
@@ -199,9 +199,9 @@ class GeneratorRun:
     """How to train a generator: its data, its sizes, how long, and the numbers of the loop."""
 
     data: tuple[Pictures, ...] = (Pictures("emoji"),)
-    """The pictures: ``emoji``, ``scenes``, ``emoji+scenes``, a folder, ``hub:NAME``."""
+    """The pictures: `emoji`, `scenes`, `emoji+scenes`, a folder, `hub:NAME`."""
     preset: str = "nano"
-    """Sizes of the network: ``nano``, ``small`` or ``paper``; ``start`` brings its own."""
+    """Sizes of the network: `nano`, `small` or `paper`; `start` brings its own."""
     resolution: int = 128
     """Height and width of the pictures, in pixels."""
     batch: int = 64
@@ -211,18 +211,18 @@ class GeneratorRun:
     minutes: float | None = None
     """Train about so long: a few steps are timed first, then the number of steps is fixed."""
     training: GeneratorTraining = GeneratorTraining(steps=2000)
-    """Numbers of the loop; ``images`` or ``minutes`` replace its steps."""
+    """Numbers of the loop; `images` or `minutes` replace its steps."""
     learns: Literal["all", "head"] = "all"
-    """``head``: the residual head alone, on hidden states of a frozen transformer (``start``)."""
+    """`head`: the residual head alone, on hidden states of a frozen transformer (`start`)."""
     reuse: int = 32
-    """With ``learns="head"``: how often a hidden state serves before pictures are hidden anew."""
+    """With `learns="head"`: how often a hidden state serves before pictures are hidden anew."""
     start: str | None = None
     """Go on from this model, at the same or another resolution: a folder, a shipped name, a Hub
     id."""
     text_encoder: str = "minilm"
-    """``minilm``, a Hub id such as ``google-t5/t5-base``, or a folder."""
+    """`minilm`, a Hub id such as `google-t5/t5-base`, or a folder."""
     precision: Precision = "auto"
-    """``fp32``, ``bf16``, or what the device does best."""
+    """`fp32`, `bf16`, or what the device does best."""
     accumulate: int = 1
     """Compute a step in so many parts, to need less memory."""
     store: Stored = "bfloat16"
@@ -242,7 +242,7 @@ class GeneratorRun:
             )
 
     def settled(self, steps: int) -> GeneratorTraining:
-        """The loop's config for a run of ``steps`` steps."""
+        """The loop's config for a run of `steps` steps."""
         return dataclasses.replace(self.training, steps=steps)
 
 

@@ -13,7 +13,7 @@ from dcar_edu import images
 from dcar_edu.checkpoint import find_tokenizer
 from dcar_edu.features import PerceptualDistance, load_features
 from dcar_edu.runs.following import Call, follow, seconds_a_step, steps_in
-from dcar_edu.runs.keeping import Keeper, finished, settle, write_model
+from dcar_edu.runs.keeping import Keeper, finished, room_on_disk, settle, write_model
 from dcar_edu.runs.plans import TokenizerRun, steps_asked
 from dcar_edu.runs.sources import Mixture
 from dcar_edu.runs.teams import make_team
@@ -26,6 +26,7 @@ SHOWN = 8
 """Pictures on a sheet of samples."""
 
 
+@room_on_disk()
 def run_tokenizer(
     plan: TokenizerRun,
     out: str | os.PathLike,
@@ -42,11 +43,11 @@ def run_tokenizer(
         call: when to save, show and stop.
 
     Returns:
-        The folder of the finished tokenizer, ``OUT/model``; None when the minutes of this call
+        The folder of the finished tokenizer, `OUT/model`; None when the minutes of this call
         ended first.
 
     Raises:
-        ValueError: ``out`` holds another run, the data is not there or has changed, a number is no
+        ValueError: `out` holds another run, the data is not there or has changed, a number is no
             longer finite, or the disk is full.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
     """
@@ -63,7 +64,7 @@ def run_tokenizer(
         asked = steps_asked(plan)
         return asked or _steps_by_time(plan, tokenizer, source, perceptual, team)
 
-    settled = settle(out, plan, source.fingerprint(), None, count, team)
+    settled = settle(out, plan, {"data": source.fingerprint()}, count, team)
     if finished(out, team):
         return out / "model"
     training = plan.settled(settled.steps)
@@ -81,8 +82,18 @@ def run_tokenizer(
     if not follow(records, state, settled.steps, out, source, keeper, call, draw):
         return None
     _measure(tokenizer, plan, team)
-    dtype = getattr(torch, plan.store)
-    return write_model(out, team, lambda new: tokenizer.save_pretrained(new, dtype=dtype))
+    return _write(tokenizer, plan, out, team)
+
+
+def _write(tokenizer: HybridTokenizer, plan: TokenizerRun, out: Path, team: Team) -> Path:
+    weights = team.weights(tokenizer)
+
+    def write(new: Path) -> None:
+        whole = HybridTokenizer(tokenizer.config)
+        whole.load_state_dict(weights)
+        whole.save_pretrained(new, dtype=getattr(torch, plan.store))
+
+    return write_model(out, team, write)
 
 
 def _starting_tokenizer(plan: TokenizerRun) -> HybridTokenizer:
@@ -154,7 +165,7 @@ def _measure(tokenizer: HybridTokenizer, plan: TokenizerRun, team: Team) -> None
 
 @torch.no_grad()
 def sheet(tokenizer: HybridTokenizer, originals: Tensor) -> Tensor:
-    """Originals, the discrete path and the hybrid path, one row each: ``(3, H, W)``."""
+    """Originals, the discrete path and the hybrid path, one row each: `(3, H, W)`."""
     tokenizer.eval()
     seen = tokenizer.encode(originals)
     discrete = tokenizer.decode(seen.indices)

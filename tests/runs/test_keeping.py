@@ -1,15 +1,14 @@
 """The last two states: written whole, found again, and passed over when damaged."""
 
 import errno
-import json
 
 import pytest
 import torch
 from torch import nn
 
-from dcar_edu import checkpoint, state
+from dcar_edu import checkpoint
 from dcar_edu.runs import keeping
-from dcar_edu.runs.keeping import Keeper, room_on_disk, settle
+from dcar_edu.runs.keeping import Keeper, Settled, room_on_disk, settle
 from dcar_edu.state import TrainingState
 from dcar_edu.team import Team
 
@@ -124,17 +123,28 @@ def test_steps_are_counted_once(tokenizer_plan, tmp_path):
         return 17
 
     for _ in range(2):
-        found = settle(tmp_path, tokenizer_plan, "pictures", "tokens", count, Team())
-        assert (found.steps, found.data, found.tokenizer) == (17, "pictures", "tokens")
+        found = settle(tmp_path, tokenizer_plan, NOW, count, Team())
+        assert found == Settled(17, **NOW)
     assert len(counted) == 1
-    with pytest.raises(ValueError, match="began with another tokenizer .tokens, not others"):
-        settle(tmp_path, tokenizer_plan, "pictures", "others", count, Team())
+
+
+NOW = {"data": "1", "tokenizer": "2", "start": "3"}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("data", "the pictures: files were"), ("tokenizer", "the tok"), ("start", "the model to beg")],
+)
+def test_what_has_changed_since_is_named(tokenizer_plan, tmp_path, name, said):
+    settle(tmp_path, tokenizer_plan, NOW, lambda: 5, Team())
+    with pytest.raises(ValueError, match=f"changed: {said}.*fingerprint 9, it was"):
+        settle(tmp_path, tokenizer_plan, {**NOW, name: "9"}, lambda: 5, Team())
 
 
 def test_another_kind_of_run_is_refused(tokenizer_plan, generator_plan, tmp_path):
-    settle(tmp_path, tokenizer_plan, "pictures", None, lambda: 5, Team())
+    settle(tmp_path, tokenizer_plan, NOW, lambda: 5, Team())
     with pytest.raises(ValueError, match="holds a TokenizerRun, and this is a GeneratorRun"):
-        settle(tmp_path, generator_plan, "pictures", None, lambda: 5, Team())
+        settle(tmp_path, generator_plan, NOW, lambda: 5, Team())
 
 
 def test_a_model_appears_whole_or_not_at_all(tmp_path):
@@ -149,9 +159,3 @@ def test_a_model_appears_whole_or_not_at_all(tmp_path):
     place = keeping.write_model(tmp_path, Team(), lambda folder: folder.mkdir())
     assert place == tmp_path / "model"
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
-
-
-def test_states_are_written_by_the_module_that_is_watched():
-    """The test of a full disk stands in for checkpoint.write_atomically: state must use it."""
-    assert state.checkpoint is checkpoint
-    assert json.dumps({}) == "{}"

@@ -3,21 +3,29 @@
 import json
 import multiprocessing
 import os
+import random
 import shutil
 import signal
+import socket
 import time
 import warnings
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 
 from dcar_edu import DCAR, checkpoint
+from dcar_edu.data import hub
 from dcar_edu.runs import Call, Pictures, generator, run_generator, run_tokenizer, tokenizer
 from dcar_edu.runs.following import Asked, listening
 from dcar_edu.runs.logbook import read_rows
+from dcar_edu.runs.sources import Mixture
+from dcar_edu.team import Team
 from dcar_edu.tokenizer import HybridTokenizer
+
+FEW = Pictures("emoji", styles=("3d",), first=9)
 
 
 def weights(folder):
@@ -98,14 +106,54 @@ def test_a_stopped_generator_run_goes_on_to_the_same_weights(
     assert (learns == "head") == all(name.startswith("residual_head.") for name in moved)
 
 
-def killed(run, *arguments, after, folder):
-    """Run in a process of its own and kill -9 it when the state of step ``after`` is there."""
+def test_a_stopped_run_on_a_stream_goes_on_to_the_same_weights(
+    tokenizer_plan, tmp_path, monkeypatch
+):
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(hub, "WINDOW", 5)
+    colours = [(20 * i, 9, 255 - 20 * i) for i in range(12)]
+    rows = {
+        "image": [Image.new("RGB", (40, 36), colour) for colour in colours],
+        "text": [f"colour {number}" for number in range(12)],
+    }
+    datasets.disable_progress_bars()
+    datasets.Dataset.from_dict(rows).save_to_disk(tmp_path / "arrow")
+    stream = Pictures(f"hub:{tmp_path / 'arrow'}", streaming=True)
+    plan = replace(tokenizer_plan, data=(stream, FEW))
+    whole = run_tokenizer(plan, tmp_path / "whole")
+    made, _ = stopped(run_tokenizer, plan, tmp_path / "stopped")
+    assert equal(whole, made)
+
+
+class Second(Team):
+    """The second of two processes."""
+
+    rank, size = 1, 2
+
+
+def test_a_process_renders_its_rows_of_the_whole_batch(tokenizer_plan):
+    source = Mixture(tokenizer_plan.data, 32)
+    seen = []
+    for team in (Team(), Second()):
+        state = SimpleNamespace(team=team, generator=torch.Generator().manual_seed(1))
+        seen.append(next(tokenizer._batches(source, 6, state)))
+    assert torch.equal(seen[1], seen[0][3:])
+
+
+def fork(call, *arguments, **options):
+    """Begin a call in a process of its own."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads
         child = multiprocessing.get_context("fork").Process(
-            target=run, args=arguments, kwargs={"call": Call(save_every=0.0)}
+            target=call, args=arguments, kwargs=options
         )
         child.start()
+    return child
+
+
+def killed(run, *arguments, after, folder):
+    """Run in a process of its own and kill -9 it when the state of step ``after`` is there."""
+    child = fork(run, *arguments, call=Call(save_every=0.0))
     states = folder / "states"
     while not any(int(p.name) >= after for p in states.glob("*") if p.name.isdecimal()):
         assert child.is_alive(), "it ended before it could be killed"
@@ -126,6 +174,76 @@ def test_kill_9_loses_nothing(tokenizer_plan, tmp_path, capfd):
     assert equal(whole, made)
     rows = read_rows(tmp_path / "killed" / "metrics.csv")
     assert [int(row["step"]) for row in rows] == list(range(1, 17))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["tokenizer", "generator"])
+def test_twenty_kills_at_random_moments_lose_nothing(
+    tokenizer_plan, generator_plan, small_tokenizer, tmp_path, kind
+):
+    """Kills fall anywhere: while reading, encoding, learning, saving, and writing the model."""
+    adversarial = replace(tokenizer_plan.training, gan_weight=0.1, gan_width=8, gan_layers=1)
+    plan = {
+        "tokenizer": replace(tokenizer_plan, images=3 * 200, training=adversarial),
+        "generator": replace(generator_plan, images=4 * 200),
+    }[kind]
+    run, more = {
+        "tokenizer": (run_tokenizer, ()), "generator": (run_generator, (small_tokenizer,))
+    }[kind]  # fmt: skip
+    began = time.monotonic()
+    whole = run(plan, tmp_path / "whole", *more, call=Call(save_every=0.0))
+    length = time.monotonic() - began
+    chance, kills, steps = random.Random(7), 0, set()
+    while kills < 20:
+        child = fork(run, plan, tmp_path / "killed", *more, call=Call(save_every=0.0))
+        child.join(chance.uniform(0.02, 0.2) * length)
+        assert child.exitcode is None or kills, "it ended before any kill"
+        if child.exitcode is not None:  # finished: the last steps once more, for the other kills
+            assert child.exitcode == 0
+            shutil.rmtree(tmp_path / "killed" / "model")
+            continue
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        kills += 1
+        steps |= {p.name for p in (tmp_path / "killed").glob("states/[0-9]*")}
+    made = run(plan, tmp_path / "killed", *more)
+    assert equal(whole / "generator" if more else whole, made / "generator" if more else made)
+    tables = [(tmp_path / name / "metrics.csv").read_text() for name in ("whole", "killed")]
+    assert tables[0] == tables[1]
+    assert len(steps) > 5, "the kills fell into one place"
+
+
+def as_rank(rank, port, run, *arguments):
+    """What a launcher tells a process before it begins."""
+    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    os.environ.update({name: str(value) for name, value in told.items()})
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    run(*arguments, call=Call(save_every=0.0, sample_every=0.0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["tokenizer", "generator"])
+def test_two_processes_end_where_one_does(
+    tokenizer_plan, generator_plan, small_tokenizer, tmp_path, kind
+):
+    pytest.importorskip("accelerate")
+    run, plan, more = {
+        "tokenizer": (run_tokenizer, replace(tokenizer_plan, batch=4, images=28), ()),
+        "generator": (run_generator, generator_plan, (small_tokenizer,)),
+    }[kind]
+    alone = run(plan, tmp_path / "alone", *more)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    out = tmp_path / "both"
+    children = [fork(as_rank, rank, port, run, plan, out, *more) for rank in (0, 1)]
+    for child in children:
+        child.join(300)
+    assert [child.exitcode for child in children] == [0, 0]
+    first, second = (weights(f / "generator" if more else f) for f in (alone, out / "model"))
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], atol=1e-4, rtol=1e-4)
+    assert len(read_rows(out / "metrics.csv")) == len(read_rows(tmp_path / "alone/metrics.csv"))
 
 
 def test_a_signal_saves_and_stops(tokenizer_plan, tmp_path, monkeypatch, capsys):
@@ -216,7 +334,9 @@ def test_changed_pictures_are_noticed(tokenizer_plan, tmp_path):
     out = tmp_path / "run"
     assert run_tokenizer(plan, out, call=Call(stop_after=0.0)) is None
     (tmp_path / "2.txt").write_text("a darker red")
-    with pytest.raises(ValueError, match="the pictures are not those that the run .* began with"):
+    with pytest.raises(
+        ValueError, match="this has changed: the pictures: files were added, changed or removed"
+    ):
         run_tokenizer(plan, out)
     for path in tmp_path.glob("*.png"):
         path.unlink()
