@@ -138,10 +138,12 @@ class Processes(Team):
                 shard(model, self.device, self.size)
 
     def sum_gradients(self, model: nn.Module) -> None:
-        """Add up each gradient over all processes; FSDP has done so with those it shares out."""
+        """Add up each gradient over all processes; of those that FSDP shares out it made means."""
         if self.size == 1:
             return
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        for share in (self.local(g) for g in gradients if self.local(g) is not g):
+            share *= self.size
         self._sum_in_place([g for g in gradients if self.local(g) is g])
         averages = [
             average
@@ -210,7 +212,7 @@ def shard(model: nn.Module, device: torch.device, size: int) -> None:
         ValueError: no model that it knows.
     """
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import FSDPModule, fully_shard
+    from torch.distributed.fsdp import fully_shard
 
     kept: set[nn.Parameter] = set()
     if isinstance(model, HybridTokenizer):
@@ -230,6 +232,3 @@ def shard(model: nn.Module, device: torch.device, size: int) -> None:
     mesh = init_device_mesh(device.type, (size,))
     for unit in units:
         fully_shard(unit, mesh=mesh, ignored_params=kept)
-    for module in model.modules():
-        if isinstance(module, FSDPModule):
-            module.set_gradient_divide_factor(1.0)  # a sum: each loss is its rows' share already
