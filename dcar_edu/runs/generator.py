@@ -23,7 +23,7 @@ from dcar_edu.generator.training import GeneratorTraining, begin, train_generato
 from dcar_edu.pipeline import DCAR
 from dcar_edu.runs.following import Call, follow, seconds_a_step, steps_in
 from dcar_edu.runs.head import train_head
-from dcar_edu.runs.keeping import Keeper, finished, room_on_disk, settle, write_model
+from dcar_edu.runs.keeping import Keeper, finished, hold, room_on_disk, settle, write_model
 from dcar_edu.runs.plans import GeneratorRun, steps_asked
 from dcar_edu.runs.sources import Mixture
 from dcar_edu.runs.teams import make_team
@@ -37,7 +37,6 @@ SHOWN = 8
 """Prompts on a sheet of samples."""
 
 
-@room_on_disk()
 def run_generator(
     plan: GeneratorRun,
     out: str | os.PathLike,
@@ -62,16 +61,21 @@ def run_generator(
         first.
 
     Raises:
-        ValueError: no tokenizer, another one than `plan.start` was trained with, `out` holds
-            another run, the data is not there or has changed, a number is no longer finite, or the
-            disk is full.
+        ValueError: no tokenizer, or another one than `plan.start` was trained with; `out` holds
+            another run or is in use; the data is not there or has changed; a number is no longer
+            finite; or the disk is full.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
     """
     out, call = Path(out), call or Call()
     team = team or make_team(plan.precision, plan.accumulate)
     team.rows(plan.batch)
-    source = Mixture(plan.data, plan.resolution, plan.training.seed)
     folder = _tokenizer_folder(plan, tokenizer)
+    with room_on_disk(), hold(out, team):
+        return _run(plan, out, folder, team, call)
+
+
+def _run(plan: GeneratorRun, out: Path, folder: Path, team: Team, call: Call) -> Path | None:
+    source = Mixture(plan.data, plan.resolution, plan.training.seed)
     model = _starting_model(plan, folder).to(team.device)
     began_with = {"data": source.fingerprint(), "tokenizer": model.tokenizer.fingerprint()}
     if plan.start is not None:

@@ -6,6 +6,7 @@ new, never half.
 
 import contextlib
 import errno
+import importlib.util
 import json
 import os
 import shutil
@@ -158,6 +159,8 @@ class Keeper:
         if state.step == self.last:
             return
         new, place = self.folder / ".new", self.folder / str(state.step)
+        if self.team.is_first:
+            shutil.rmtree(new, ignore_errors=True)  # what a kill left half done
         try:
             state.save(new)
             if self.team.is_first:
@@ -221,6 +224,32 @@ def finished(out: Path, team: Team) -> bool:
     if there:
         team.say(f"finished before: {out / 'model'}")
     return there
+
+
+@contextlib.contextmanager
+def hold(out: Path, team: Team) -> Iterator[None]:
+    """Hold a run's folder, so that no second process trains into it at the same time.
+
+    The system lets go of it when the process ends, however it ends.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    if not team.is_first or importlib.util.find_spec("fcntl") is None:  # none on Windows
+        yield
+        return
+    import fcntl
+
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(
+                f"another process is training into '{out}'. Wait for it or stop it, or train into "
+                "another folder."
+            ) from error
+        yield
 
 
 @contextlib.contextmanager

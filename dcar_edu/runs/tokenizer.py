@@ -13,7 +13,7 @@ from dcar_edu import images
 from dcar_edu.checkpoint import find_tokenizer
 from dcar_edu.features import PerceptualDistance, load_features
 from dcar_edu.runs.following import Call, follow, seconds_a_step, steps_in
-from dcar_edu.runs.keeping import Keeper, finished, room_on_disk, settle, write_model
+from dcar_edu.runs.keeping import Keeper, finished, hold, room_on_disk, settle, write_model
 from dcar_edu.runs.plans import TokenizerRun, steps_asked
 from dcar_edu.runs.sources import Mixture
 from dcar_edu.runs.teams import make_team
@@ -26,7 +26,6 @@ SHOWN = 8
 """Pictures on a sheet of samples."""
 
 
-@room_on_disk()
 def run_tokenizer(
     plan: TokenizerRun,
     out: str | os.PathLike,
@@ -47,13 +46,18 @@ def run_tokenizer(
         ended first.
 
     Raises:
-        ValueError: `out` holds another run, the data is not there or has changed, a number is no
-            longer finite, or the disk is full.
+        ValueError: `out` holds another run or is in use; the data is not there or has changed; a
+            number is no longer finite; or the disk is full.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
     """
     out, call = Path(out), call or Call()
     team = team or make_team(plan.precision, plan.accumulate)
     team.rows(plan.batch)
+    with room_on_disk(), hold(out, team):
+        return _run(plan, out, team, call)
+
+
+def _run(plan: TokenizerRun, out: Path, team: Team, call: Call) -> Path | None:
     source = Mixture(plan.data, plan.resolution, plan.training.seed)
     tokenizer = _starting_tokenizer(plan).to(team.device)
     perceptual = None

@@ -45,6 +45,15 @@ def test_the_last_two_are_kept_and_the_newest_is_found(tmp_path):
     assert Keeper(tmp_path / "none", Team()).load(begun()) is None
 
 
+def test_what_a_kill_left_half_done_is_swept_away(tmp_path):
+    half = tmp_path / "states" / ".new" / ".state.safetensors.x1"
+    half.parent.mkdir(parents=True)
+    half.write_bytes(b"half")
+    run_of(tmp_path, 1)
+    left = sorted(path.name for path in (tmp_path / "states").rglob("*") if path.is_file())
+    assert left == ["position.json", "state.safetensors"]
+
+
 def cut(path):
     path.write_bytes(path.read_bytes()[:-9])
 

@@ -20,6 +20,7 @@ from dcar_edu import DCAR, checkpoint
 from dcar_edu.data import hub
 from dcar_edu.runs import Call, Pictures, generator, run_generator, run_tokenizer, tokenizer
 from dcar_edu.runs.following import Asked, listening
+from dcar_edu.runs.keeping import hold
 from dcar_edu.runs.logbook import read_rows
 from dcar_edu.runs.sources import Mixture
 from dcar_edu.team import Team
@@ -140,12 +141,12 @@ def test_a_process_renders_its_rows_of_the_whole_batch(tokenizer_plan):
     assert torch.equal(seen[1], seen[0][3:])
 
 
-def fork(call, *arguments, **options):
-    """Begin a call in a process of its own."""
+def fork(work, *arguments, **options):
+    """Begin some work in a process of its own."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads
         child = multiprocessing.get_context("fork").Process(
-            target=call, args=arguments, kwargs=options
+            target=work, args=arguments, kwargs=options
         )
         child.start()
     return child
@@ -324,6 +325,24 @@ def test_what_has_changed_is_named(tokenizer_plan, tmp_path):
     )
     with pytest.raises(ValueError, match="batch was 3, is 6; training.learning_rate was 0.001, is"):
         run_tokenizer(other, tmp_path / "run")
+
+
+def test_two_processes_do_not_train_into_one_folder(tokenizer_plan, tmp_path):
+    out = tmp_path / "run"
+    with hold(out, Team()):
+        child = fork(run_tokenizer, tokenizer_plan, out)
+        child.join()
+        assert child.exitcode == 1
+        assert [path.name for path in out.iterdir()] == ["lock"]
+        with (
+            pytest.raises(ValueError, match="another process is training into .*run'. Wait for"),
+            hold(out, Team()),
+        ):
+            pass
+        with hold(out, Second()):  # the other processes of a team
+            pass
+    with hold(out, Team()):
+        pass
 
 
 def test_changed_pictures_are_noticed(tokenizer_plan, tmp_path):
