@@ -89,15 +89,32 @@ class PerceptualDistance(nn.Module):
 
     Args:
         features: from :func:`load_features`.
+        side: pictures with longer sides are shrunk to this many pixels first, by a whole factor:
+            half the side costs a quarter. None: they are looked at as they are.
     """
 
-    def __init__(self, features: EfficientNetFeatures):
+    def __init__(self, features: EfficientNetFeatures, side: int | None = None):
         super().__init__()
-        self.features = features
+        self.features, self.side = features, side
 
     def forward(self, drawn: Tensor, images: Tensor) -> Tensor:
-        """One distance a picture ``(b,)`` for two batches ``(b, 3, H, W)`` in [-1, 1]."""
-        return perceptual_distance(self.features(drawn).taps, self.features(images).taps)
+        """One distance a picture ``(b,)`` for two batches ``(b, 3, H, W)`` in [-1, 1].
+
+        Raises:
+            ValueError: the shorter side is longer than ``side`` and not a multiple of it.
+        """
+        return perceptual_distance(self._taps(drawn), self._taps(images))
+
+    def _taps(self, images: Tensor) -> tuple[Tensor, ...]:
+        shorter = min(images.shape[-2:])
+        if self.side and shorter > self.side:
+            if shorter % self.side:
+                raise ValueError(
+                    f"pictures of {tuple(images.shape[-2:])} pixels cannot be shrunk to a side of "
+                    f"{self.side} by a whole factor. Choose a side that divides theirs."
+                )
+            images = F.avg_pool2d(images, shorter // self.side)
+        return self.features(images).taps
 
 
 def perceptual_distance(features_a: Sequence[Tensor], features_b: Sequence[Tensor]) -> Tensor:

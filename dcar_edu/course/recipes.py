@@ -1,75 +1,200 @@
-"""What the shipped checkpoints are made of: sizes, steps, and which pictures they learn.
+"""What the shipped checkpoints are made of: their pictures, and the runs that train them.
 
-``making`` trains them, ``cards`` judges them.
+``making`` goes through the runs, ``cards`` judges what comes out.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dcar_edu.data import CaptionedEmoji, EmojiExample
-from dcar_edu.data.art import read_concepts
 from dcar_edu.generator.training import GeneratorTraining
-from dcar_edu.tokenizer.training import TokenizerTraining, three_stages
+from dcar_edu.runs import GeneratorRun, Pictures, TokenizerRun
+from dcar_edu.runs.plans import Run
+from dcar_edu.runs.sources import open_source
+from dcar_edu.tokenizer.training import Stage, TokenizerTraining, three_stages
 
 THINGS = ("animals-nature", "food-drink", "travel-places", "activities", "objects")
 """Groups of emoji that show one thing each; faces and people differ too little at 4x4 tokens."""
 
 
 @dataclass(frozen=True)
+class Part:
+    """One run of a recipe."""
+
+    name: str
+    """Its folder."""
+    plan: Run
+    """Its ``start`` may be the name of an earlier part."""
+    tokenizer: str | None = None
+    """Of a generator's run: an earlier part or a shipped model; None: that of ``start``."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Everything that decides a shipped checkpoint, but the machine."""
 
-    preset: str
+    parts: tuple[Part, ...]
+    """In order; the last one gives the model."""
     resolution: int
-    tokenizer_training: TokenizerTraining
-    tokenizer_batch: int
-    learnt_share: float
-    """Share of each tokenizer batch taken from the pictures that the generator learns."""
-    generator_training: GeneratorTraining
-    generator_batch: int
-    head_training: GeneratorTraining
-    """The residual head once more, alone: it learns far more slowly than the transformer."""
-    head_batch: int
-    """Tokens a step."""
-    head_passes: int
-    """How often each picture is hidden anew to make the head's data."""
-    concepts: int
-    """How many concepts the generator learns: the first in hash order that show a thing."""
-    styles: tuple[str, ...]
-    backgrounds: tuple[str, ...]
+    learnt: Pictures
+    """The single pictures among what the generator learns; its prompts are drawn from them."""
+    preset: str = "nano"
+    """Sizes of the model, for its card."""
 
+
+HEART = Pictures(
+    "emoji",
+    styles=("3d",),
+    backgrounds=("white", "pale blue"),
+    sizes=("normal",),
+    groups=THINGS,
+    first=560,
+)
+"""What the models made on a CPU know by heart."""
+
+EMOJI_128 = Recipe(
+    (
+        Part(
+            "tokenizer",
+            TokenizerRun(
+                data=(HEART, Pictures("emoji", mirror=True)),
+                batch=16,
+                training=TokenizerTraining(
+                    three_stages(10000, shares=(7, 14, 79)), l2=2.0, revive_every=100
+                ),
+            ),
+        ),
+        Part(
+            "generator",
+            GeneratorRun(data=(HEART,), batch=64, training=GeneratorTraining(steps=2000)),
+            tokenizer="tokenizer",
+        ),
+        Part(  # it learns far more slowly than the transformer
+            "head",
+            GeneratorRun(
+                data=(HEART,),
+                batch=32,
+                learns="head",
+                start="generator",
+                training=GeneratorTraining(steps=28000, seed=1),
+            ),
+        ),
+    ),
+    resolution=128,
+    learnt=HEART,
+)
+"""The smallest model: a laptop trains it overnight."""
+
+EMOJI_256_CPU = Recipe(
+    (
+        Part(  # the decoder alone: the codes, and so the fingerprint, stay those of emoji-128
+            "tokenizer",
+            TokenizerRun(
+                data=(replace(HEART, share=3), Pictures("emoji", mirror=True)),
+                resolution=256,
+                batch=8,
+                start="emoji-128",
+                training=TokenizerTraining(
+                    (Stage("alternate", 2300, "alternate", ("decoder",)),),
+                    learning_rate=5e-4,
+                    l2=2.0,
+                    perceptual_weight=0.5,
+                    seed=2,
+                ),
+                perceptual_side=128,
+            ),
+        ),
+        Part(
+            "generator",
+            GeneratorRun(
+                data=(HEART,),
+                resolution=256,
+                batch=32,
+                start="emoji-128",
+                training=GeneratorTraining(steps=2050, seed=2),
+            ),
+            tokenizer="tokenizer",
+        ),
+        Part(
+            "head",
+            GeneratorRun(
+                data=(HEART,),
+                resolution=256,
+                batch=8,
+                learns="head",
+                start="generator",
+                training=GeneratorTraining(steps=9000, seed=3),
+            ),
+        ),
+    ),
+    resolution=256,
+    learnt=HEART,
+)
+"""``emoji-128`` taught to draw at 256 px, on a CPU in an afternoon."""
+
+EVERYTHING = (Pictures("emoji", share=3), Pictures("scenes"))
+"""All styles, backgrounds and sizes, and scenes of several things."""
+
+EMOJI_256 = Recipe(
+    (
+        Part(
+            "tokenizer",
+            TokenizerRun(
+                data=(Pictures("emoji", share=3, mirror=True), Pictures("scenes", mirror=True)),
+                preset="small",
+                resolution=256,
+                batch=64,
+                training=TokenizerTraining(
+                    three_stages(36000), l2=2.0, perceptual_weight=0.25, revive_every=100
+                ),
+            ),
+        ),
+        Part(
+            "generator",
+            GeneratorRun(
+                data=EVERYTHING,
+                preset="small",
+                resolution=256,
+                batch=256,
+                training=GeneratorTraining(steps=20000),
+            ),
+            tokenizer="tokenizer",
+        ),
+    ),
+    resolution=256,
+    learnt=Pictures("emoji"),
+    preset="small",
+)
+"""Preset ``small`` on everything: for one GPU, in calls of ten minutes."""
+
+EMOJI_512 = Recipe(
+    (
+        Part(
+            "generator",
+            GeneratorRun(
+                data=EVERYTHING,
+                resolution=512,
+                batch=128,
+                start="emoji-256",
+                training=GeneratorTraining(steps=8000, learning_rate=5e-4, seed=1),
+            ),
+            tokenizer="emoji-256",
+        ),
+    ),
+    resolution=512,
+    learnt=Pictures("emoji"),
+    preset="small",
+)
+"""The generator of ``emoji-256`` goes on at 512 px, where there is no 3D art; same tokenizer."""
 
 RECIPES = {
-    "emoji-128": Recipe(
-        preset="nano",
-        resolution=128,
-        tokenizer_training=TokenizerTraining(
-            stages=three_stages(10000, shares=(7, 14, 79)), l2=2.0, revive_every=100
-        ),
-        tokenizer_batch=16,
-        learnt_share=0.5,
-        generator_training=GeneratorTraining(steps=2000),
-        generator_batch=64,
-        head_training=GeneratorTraining(steps=28000, seed=1),
-        head_batch=512,
-        head_passes=24,
-        concepts=560,
-        styles=("3d",),
-        backgrounds=("white", "pale blue"),
-    ),
+    "emoji-128": EMOJI_128,
+    "emoji-256-cpu": EMOJI_256_CPU,
+    "emoji-256": EMOJI_256,
+    "emoji-512": EMOJI_512,
 }
 
 
 def learnt_examples(recipe: Recipe) -> tuple[CaptionedEmoji, list[EmojiExample]]:
-    """The pictures that the generator learns, and the data set that draws them."""
-    wide = CaptionedEmoji("train", recipe.resolution, styles=recipe.styles)
-    drawn = {example.hexcode for example in wide.examples()}
-    things = [c for c in read_concepts() if c.group in THINGS and c.hexcode in drawn]
-    data = CaptionedEmoji(
-        "train",
-        recipe.resolution,
-        styles=recipe.styles,
-        concepts=[concept.label for concept in things[: recipe.concepts]],
-        backgrounds=recipe.backgrounds,
-        sizes=("normal",),
-    )
+    """The single pictures that the generator learns, and the data set that draws them."""
+    data = open_source(recipe.learnt, recipe.resolution)
     return data, data.examples()

@@ -142,7 +142,7 @@ def _starting_model(plan: GeneratorRun, folder: Path) -> DCAR:
             f"tokenizer's residuals measured (residual_std={sizes.residual_std}). Train the "
             "tokenizer with run_tokenizer, or call measure_latents."
         )
-    changes: dict[str, Any] = {"grid": (side, side)}
+    changes: dict[str, Any] = {"grid": (side, side), "residual_scale": sizes.residual_std}
     if plan.start is not None:
         start = find_model(plan.start) / "generator"
         kept = read_config(start, GeneratorConfig)
@@ -156,7 +156,6 @@ def _starting_model(plan: GeneratorRun, folder: Path) -> DCAR:
         plan.preset,
         num_codes=sizes.num_codes,
         latent_channels=sizes.latent_channels,
-        residual_scale=sizes.residual_std,
         text_encoder=plan.text_encoder,
         text_width=encoder.width,
         tokenizer_fingerprint=tokenizer.fingerprint(),

@@ -53,19 +53,21 @@ class Logbook:
         self.path = out / "metrics.csv"
         out.mkdir(parents=True, exist_ok=True)
         cut_rows(self.path, start)
+        self.before = seconds_spent(out)
         self._events = _event_writer(out / "tensorboard", start) if tensorboard else None
 
     def write(self, record: Any, step: int) -> None:
         """Add a step's record to the table, if its turn has come, and say how far the run is."""
+        now = time.monotonic()
         if step % self.stride == 0 or step == self.steps:
-            values = {"step": step, **asdict(record)}
+            seconds = round(self.before + now - self.began, 1)
+            values = {"step": step, "seconds": seconds, **asdict(record)}
             del values["number"]
             self._append(values)
             if self._events:
                 for name, value in values.items():
                     if isinstance(value, float | int):
                         self._events.add_scalar(name, value, step)
-        now = time.monotonic()
         if now - self.said > (0.5 if self.live else self.every) or step == self.steps:
             self.said = now
             self._say(record, step, now)
@@ -141,6 +143,13 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     whole = text[: text.rfind("\n") + 1]
     rows = csv.DictReader(io.StringIO(whole))
     return [row for row in rows if None not in row.values() and None not in row]
+
+
+def seconds_spent(out: Path) -> float:
+    """Time that a run has taken so far, over all its calls; what a kill undid is not counted."""
+    path = out / "metrics.csv"
+    rows = read_rows(path) if path.is_file() else []
+    return float(rows[-1]["seconds"]) if rows else 0.0
 
 
 def cut_rows(path: Path, step: int) -> None:

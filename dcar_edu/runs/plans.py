@@ -165,6 +165,8 @@ class TokenizerRun:
         )
     )
     """Numbers of the loop. With `images` or `minutes`, the steps of its stages are shares."""
+    perceptual_side: int | None = None
+    """With a `perceptual_weight`: shrink pictures to this side before they are compared."""
     start: str | None = None
     """Go on from this tokenizer: a folder, a shipped name or a Hub id."""
     precision: Precision = "auto"

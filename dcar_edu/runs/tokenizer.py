@@ -62,7 +62,7 @@ def _run(plan: TokenizerRun, out: Path, team: Team, call: Call) -> Path | None:
     tokenizer = _starting_tokenizer(plan).to(team.device)
     perceptual = None
     if plan.training.perceptual_weight:
-        perceptual = PerceptualDistance(load_features(team.device))
+        perceptual = PerceptualDistance(load_features(team.device), plan.perceptual_side)
 
     def count() -> int:
         asked = steps_asked(plan)
@@ -156,11 +156,8 @@ def _steps_by_time(
 def _measure(tokenizer: HybridTokenizer, plan: TokenizerRun, team: Team) -> None:
     """Note residuals and code use in the config, measured on 1024 pictures of the data.
 
-    A run of the decoder alone changes neither.
+    After a run of the decoder alone too: at another resolution residuals have another size.
     """
-    learnt = any(s.steps and "encoder" in s.trains for s in plan.training.stages)
-    if not learnt and tokenizer.config.residual_std is not None:
-        return
     source = Mixture(plan.data, plan.resolution, plan.training.seed)
     generator = torch.Generator().manual_seed(plan.training.seed)
     drawn = (source.draw(64, generator) for _ in range(16))

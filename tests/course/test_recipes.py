@@ -9,35 +9,59 @@ from PIL import Image
 from torch import nn
 
 from dcar_edu import DCAR, checkpoint, pipeline
-from dcar_edu.course import cards, making, recipes
-from dcar_edu.course.making import Clock, OutOfTime, train
-from dcar_edu.course.recipes import RECIPES, Recipe, learnt_examples
-from dcar_edu.data import CaptionedEmoji
-from dcar_edu.generator import GeneratorConfig, MaskedGenerator
+from dcar_edu.course import cards, facts, recipes
+from dcar_edu.course.making import train
+from dcar_edu.course.recipes import RECIPES, Part, Recipe, learnt_examples
+from dcar_edu.generator import GeneratorConfig
 from dcar_edu.generator import config as generator_sizes
 from dcar_edu.generator.training import GeneratorTraining
 from dcar_edu.metrics.evaluation import Evaluation
 from dcar_edu.metrics.splits import Learnt
-from dcar_edu.state import TrainingState
+from dcar_edu.runs import GeneratorRun, Pictures, TokenizerRun, generator, head
 from dcar_edu.text import TextEncoder
-from dcar_edu.tokenizer import HybridTokenizer, TokenizerConfig
+from dcar_edu.tokenizer import TokenizerConfig
 from dcar_edu.tokenizer import config as tokenizer_sizes
 from dcar_edu.tokenizer.training import TokenizerTraining, three_stages
 
+HEART = Pictures("emoji", styles=("3d",), backgrounds=("white", "pale blue"), first=5)
 POCKET = Recipe(
-    preset="pocket",
+    (
+        Part(
+            "tokenizer",
+            TokenizerRun(
+                (HEART, Pictures("emoji", styles=("3d",), first=9, share=2, mirror=True)),
+                preset="pocket",
+                resolution=32,
+                batch=3,
+                training=TokenizerTraining(three_stages(4, (1, 2, 1)), revive_every=1),
+            ),
+        ),
+        Part(
+            "generator",
+            GeneratorRun(
+                (HEART,),
+                preset="pocket",
+                resolution=32,
+                batch=2,
+                training=GeneratorTraining(steps=3, warmup_steps=1),
+            ),
+            tokenizer="tokenizer",
+        ),
+        Part(
+            "head",
+            GeneratorRun(
+                (HEART,),
+                resolution=32,
+                batch=2,
+                learns="head",
+                start="generator",
+                training=GeneratorTraining(steps=2, warmup_steps=1, seed=1),
+            ),
+        ),
+    ),
     resolution=32,
-    tokenizer_training=TokenizerTraining(three_stages(4, (1, 2, 1)), revive_every=1),
-    tokenizer_batch=3,
-    learnt_share=0.4,
-    generator_training=GeneratorTraining(steps=3, warmup_steps=1),
-    generator_batch=2,
-    head_training=GeneratorTraining(steps=2, warmup_steps=1, seed=1),
-    head_batch=7,
-    head_passes=3,
-    concepts=5,
-    styles=("3d",),
-    backgrounds=("white", "pale blue"),
+    learnt=HEART,
+    preset="pocket",
 )
 SIZES = TokenizerConfig(
     widths=(8, 8, 16, 16),
@@ -106,20 +130,10 @@ def pocket(monkeypatch):
     monkeypatch.setitem(tokenizer_sizes._PRESETS, "pocket", vars(SIZES))
     monkeypatch.setitem(generator_sizes._PRESETS, "pocket", vars(MASKED))
 
-    def few(split, resolution, **changes):
-        changes = {"concepts": 9, "styles": ("3d",), **changes}
-        return CaptionedEmoji(split, resolution, **changes)
-
-    for room in (recipes, making):
-        monkeypatch.setattr(room, "CaptionedEmoji", few)
-    for room in (making, pipeline):
+    monkeypatch.setattr(head, "POOL", 3)
+    for room in (generator, pipeline):
         monkeypatch.setattr(room, "load_text_encoder", text_encoder)
     monkeypatch.setattr(cards, "evaluate", evaluate)
-
-
-def store(folder, name, recipe, model, work):
-    """Finish without a card, whose count of operations would take steps of its own."""
-    model.save_pretrained(folder, dtype=torch.bfloat16)
 
 
 @pytest.fixture
@@ -171,146 +185,63 @@ def test_a_stopped_recipe_goes_on_and_gives_the_same_checkpoint(pocket, in_home,
     assert model.generator.config.grid == (4, 4)
     assert {p.name for p in whole.iterdir()} == {
         "README.md", "config.json", "generator", "held_out_concepts.webp", "learnt.json",
-        "metrics.json", "prompts.webp", "samples.webp", "tokenizer",
+        "losses.webp", "metrics.json", "prompts.webp", "samples.webp", "tokenizer",
     }  # fmt: skip
     assert Learnt.read(whole).data().examples() == learnt_examples(POCKET)[1]
     assert numbers[0]["evaluation"] == NUMBERS
 
 
-@pytest.mark.parametrize("killed_at", [3, 6, 8])
-def test_a_killed_recipe_goes_on_and_gives_the_same_checkpoint(
-    pocket, in_home, monkeypatch, killed_at
-):
-    """Killed within a step, after its update and before its save: that step is done again."""
-    monkeypatch.setattr(making, "SAVE_EVERY", -1.0)
-    monkeypatch.setattr(making, "_finish", store)
-    whole, updates = in_home("whole"), []
-    apply = TrainingState.apply_gradients
-
-    def killed(*arguments):
-        updates.append(apply(*arguments))
-        if len(updates) == killed_at:
-            raise KeyboardInterrupt
-        return updates[-1]
-
-    monkeypatch.setattr(TrainingState, "apply_gradients", killed)
-    with pytest.raises(KeyboardInterrupt):
-        in_home("killed")
-    assert equal(whole, in_home("killed"))
-    assert len(updates) == 4 + 3 + 2 + 1
+def test_the_last_part_is_the_head_alone(pocket, in_home, tmp_path):
+    shipped = weights(in_home("home"))
+    before = weights(tmp_path / "home" / "recipes" / "pocket" / "generator" / "model")
+    moved = {name for name in shipped if not torch.equal(shipped[name], before[name])}
+    assert "generator.residual_head.output.linear.weight" in moved
+    assert all(name.startswith("generator.residual_head.") for name in moved)
 
 
-def test_another_tokenizer_gets_another_generator(pocket, in_home, monkeypatch, tmp_path):
-    """A finished generator knows the old tokens: it must not pass for the new tokenizer's."""
-    monkeypatch.setattr(making, "_finish", store)
+def test_what_is_told_of_a_copy_stays_and_old_shards_go(pocket, in_home, tmp_path):
+    out = tmp_path / "home" / "out"
+    (out / "tokenizer").mkdir(parents=True)
+    (out / "tokenizer" / "model-00002-of-00002.safetensors").write_bytes(b"old")
+    (out / "made.md").write_text("## By hand\nIn one sitting.\n")
     in_home("home")
-    folder, updates = tmp_path / "home" / "recipes" / "pocket" / "tokenizer", []
-    tokenizer = HybridTokenizer.from_pretrained(folder)
-    with torch.no_grad():
-        tokenizer.quantizer.codes.copy_(tokenizer.quantizer.codes.flip(0))
-    tokenizer.save_pretrained(folder, dtype=torch.bfloat16)
-    apply = TrainingState.apply_gradients
-    monkeypatch.setattr(
-        TrainingState, "apply_gradients", lambda *a: updates.append(apply(*a)) or updates[-1]
-    )
-    in_home("home")
-    assert len(updates) == 3 + 2
-
-
-def pocket_model():
-    """An untrained model of the pocket's size, beside its pictures as tokens."""
-    torch.manual_seed(4)
-    model = DCAR(HybridTokenizer(SIZES), MaskedGenerator(MASKED), text_encoder("", length=6)).eval()
-    return model, making.encode_all(*learnt_examples(POCKET), model.tokenizer, model.text_encoder)
-
-
-def test_hidden_states_are_those_of_masked_pictures_beside_their_residuals(pocket):
-    model, tokens = pocket_model()
-    pictures = len(tokens.indices)
-    hidden, residuals = making.hidden_states(model, tokens, 3, POCKET.head_training)
-    assert hidden.shape == (3 * pictures * 16, 16)
-    assert not hidden.requires_grad
-    each = residuals.unflatten(0, (3, pictures, 4, 4))
-    for turn in each:
-        torch.testing.assert_close(turn, tokens.residuals.permute(0, 2, 3, 1))
-    turns = hidden.unflatten(0, (3, pictures, 16))
-    assert not torch.equal(turns[0], turns[1])  # hidden anew
-    everything = GeneratorTraining(steps=1, text_drop=1.0)
-    without, _ = making.hidden_states(model, tokens, 1, everything)
-    tokens.text[:] = 9.0
-    changed, _ = making.hidden_states(model, tokens, 1, everything)
-    torch.testing.assert_close(without, changed)  # every text was dropped
-
-
-def test_the_head_learns_alone(pocket, tmp_path):
-    model, _ = pocket_model()
-    before = {name: value.clone() for name, value in model.generator.state_dict().items()}
-    making.make_head(POCKET, model, tmp_path, Clock())
-    after = model.generator.state_dict()
-    moved = {name for name, value in after.items() if not torch.equal(value, before[name])}
-    assert "residual_head.output.linear.weight" in moved
-    assert all(name.startswith("residual_head.") for name in moved)
+    assert (out / "README.md").read_text().endswith("## By hand\nIn one sitting.\n")
+    assert {p.name for p in (out / "tokenizer").iterdir()} == {"config.json", "model.safetensors"}
 
 
 def test_unknown_recipe():
-    with pytest.raises(ValueError, match="recipes are emoji-128; got 'emoji-9'. Name one of them"):
+    with pytest.raises(ValueError, match="recipes are emoji-128, .*; got 'emoji-9'. Name one of"):
         train("emoji-9")
 
 
 def test_what_the_shipped_recipe_learns():
     recipe = RECIPES["emoji-128"]
     data, examples = learnt_examples(recipe)
-    assert len(data.concepts) == recipe.concepts
+    assert len(data.concepts) == 560
     assert {concept.group for concept in data.concepts} <= set(recipes.THINGS)
     assert {(e.style, e.size) for e in examples} == {("3d", "normal")}
-    assert {e.background for e in examples} == set(recipe.backgrounds)
+    assert {e.background for e in examples} == {"white", "pale blue"}
     captions = [example.caption for example in examples]
-    assert len(set(captions)) == len(captions) > recipe.concepts
+    assert len(set(captions)) == len(captions) > 560
+    assert Learnt.read(checkpoint.find_model("emoji-128")).data().examples() == examples
 
 
-class FakeTime:
-    now = 1000.0
-
-    def monotonic(self):
-        return self.now
-
-
-@pytest.fixture
-def time(monkeypatch):
-    monkeypatch.setattr(making, "time", FakeTime())
-    return making.time
+@pytest.mark.parametrize("name", RECIPES)
+def test_parts_name_what_was_made_before_or_is_shipped(name):
+    made, shipped = [], set(RECIPES) - {name}
+    for part in RECIPES[name].parts:
+        for start in (part.plan.start, part.tokenizer):
+            assert start is None or start in made or start in shipped
+        assert part.plan.resolution == RECIPES[name].resolution
+        made.append(part.name)
+    assert len(set(made)) == len(made)
 
 
-def test_the_clocks_seconds_add_up_over_calls(time, tmp_path):
-    diary, said = tmp_path / "seconds", []
-    for began, step in ((0, 3), (3, 5)):
-        clock = Clock(minutes=2, say=said.append)
-        time.now += 50  # another part of the recipe ran first: not counted here
-        clock.start(began, diary)
-        time.now += 71
-        with pytest.raises(OutOfTime):
-            clock.tick(step, 9, "", lambda: None)
-    assert diary.read_text() == "142"
-    assert "going on from step 3" in said
-    Clock().start(0, diary)  # a run that begins anew forgets
-    clock = Clock(say=said.append)
-    clock.start(0, diary)
-    time.now += 10
-    clock.tick(9, 9, "", lambda: None)
-    assert diary.read_text() == "10"
-
-
-def test_the_clock_saves_every_minute_and_at_the_end(time, tmp_path):
-    saves, said = [], []
-    clock = Clock(say=said.append)
-    clock.start(0, tmp_path / "seconds")
-    for step in range(1, 11):
-        time.now += 25
-        clock.tick(step, 10, f"loss {step}", lambda step=step: saves.append(step))
-    assert saves == [3, 6, 9, 10]
-    assert said[3] == "4/10  0.04 it/s  2 min left  loss 4"
-    assert len(said) == 10
-    time.now += 1000
-    clock.minutes = 1
-    clock.tick(10, 10, "", lambda: saves.append("end"))  # over, but finished: no stop
-    assert saves[-1] == "end"
+def test_a_card_tells_the_data_and_the_losses():
+    plan = RECIPES["emoji-256-cpu"].parts[0].plan
+    notes = facts._notes(plan)
+    assert "alternate 2,300" in notes
+    assert "L1 + 2 x MSE + 0.5 x perceptual (EfficientNet-Lite0 at 128 px)" in notes
+    told = facts._data(plan.data)
+    assert "`3*emoji?styles=3d&" in told
+    assert told.endswith("`emoji?mirror=yes`.")

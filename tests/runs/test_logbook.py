@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from dcar_edu.runs import logbook
-from dcar_edu.runs.logbook import Logbook, cut_rows, read_rows
+from dcar_edu.runs.logbook import Logbook, cut_rows, read_rows, seconds_spent
 
 draw_curve = Logbook.draw_curve  # conftest puts nothing in its place
 
@@ -34,7 +34,15 @@ def written(out, steps, start=0, **options):
     return book
 
 
-def test_a_row_a_step_and_none_twice(tmp_path):
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until it is moved."""
+    clock = types.SimpleNamespace(now=1000.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(logbook, "time", clock)
+    return clock
+
+
+def test_a_row_a_step_and_none_twice(tmp_path, clock):
     written(tmp_path, 7)
     path = tmp_path / "metrics.csv"
     before = path.read_text()
@@ -42,8 +50,23 @@ def test_a_row_a_step_and_none_twice(tmp_path):
     assert [int(row["step"]) for row in read_rows(path)] == [1, 2, 3, 4]
     written(tmp_path, 7, start=4)
     assert path.read_text() == before
-    assert before.splitlines()[0] == "step,loss,pixel_loss,gan_loss,stage"
+    assert before.splitlines()[0] == "step,seconds,loss,pixel_loss,gan_loss,stage"
     assert [float(row["loss"]) for row in read_rows(path)] == [1 / s for s in range(1, 8)]
+
+
+def test_seconds_add_up_over_calls_without_what_was_undone(tmp_path, clock):
+    assert seconds_spent(tmp_path) == 0
+    for start, step in ((0, 1), (1, 2), (1, 2), (2, 3)):  # the second step is done twice
+        book = Logbook(tmp_path, 7, start)
+        clock.now += 5.5
+        book.write(record(step), step)
+        clock.now += 100  # between two calls
+    assert [row["seconds"] for row in read_rows(tmp_path / "metrics.csv")] == [
+        "5.5",
+        "11.0",
+        "16.5",
+    ]
+    assert seconds_spent(tmp_path) == 16.5
 
 
 @pytest.mark.parametrize("cut", range(1, 12))

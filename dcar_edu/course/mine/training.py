@@ -101,7 +101,7 @@ def assemble(parts: Mapping[str, Callable[..., Any]], seed: int = 0) -> tuple[My
     data = CaptionedEmoji(
         "train",
         recipe.resolution,
-        styles=recipe.styles,
+        styles=recipe.learnt.styles,
         concepts=["wolf", *(label for label in things if label != "wolf")][:CONCEPTS],
         backgrounds=("white",),
         sizes=("normal",),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dcar_edu.course.budgets import Budget
 from dcar_edu.course.budgets import budget as row
-from dcar_edu.course.making import encode_all
+from dcar_edu.course.encoding import encode_all
 from dcar_edu.course.recipes import RECIPES, learnt_examples
 from dcar_edu.course.stages import SHIPPED
 from dcar_edu.course.studies import Experiment
@@ -77,8 +77,9 @@ def training(plan: Budget, seed: int) -> GeneratorTraining:
 
 def learnt_pictures(concepts: int) -> CaptionedEmoji:
     """The first concepts in hash order that show a thing, as the shipped model learns them."""
-    recipe = replace(RECIPES[SHIPPED], concepts=concepts, backgrounds=LOOK["backgrounds"])
-    return learnt_examples(recipe)[0]
+    recipe = RECIPES[SHIPPED]
+    fewer = replace(recipe.learnt, first=concepts, backgrounds=LOOK["backgrounds"])
+    return learnt_examples(replace(recipe, learnt=fewer))[0]
 
 
 def tokens_of(data: CaptionedEmoji, model: DCAR) -> TokenBatch:

@@ -14,7 +14,7 @@ from einops import rearrange
 from torch import Tensor
 
 from dcar_edu.course.budgets import budget as row
-from dcar_edu.course.making import rows
+from dcar_edu.course.encoding import rows
 from dcar_edu.course.recipes import RECIPES, learnt_examples
 from dcar_edu.course.studies import Experiment
 from dcar_edu.data import EmojiExample
