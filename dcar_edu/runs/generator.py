@@ -16,6 +16,7 @@ from dcar_edu.checkpoint import (
     find_model,
     find_tokenizer,
     fingerprint,
+    load_weights,
     read_config,
 )
 from dcar_edu.generator import GeneratorConfig, MaskedGenerator
@@ -147,8 +148,8 @@ def _starting_model(plan: GeneratorRun, folder: Path) -> DCAR:
         start = find_model(plan.start) / "generator"
         kept = read_config(start, GeneratorConfig)
         encoder = load_text_encoder(kept.text_encoder, length=kept.text_length)
-        generator = MaskedGenerator.from_pretrained(start)
-        generator.config = replace(kept, **changes)
+        generator = MaskedGenerator(replace(kept, **changes))
+        load_weights(start, generator)
         return DCAR(tokenizer, generator, encoder)
     length = GeneratorConfig.preset(plan.preset).text_length
     encoder = load_text_encoder(plan.text_encoder, length=length)

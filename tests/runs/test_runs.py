@@ -108,6 +108,19 @@ def test_a_stopped_generator_run_goes_on_to_the_same_weights(
     assert (learns == "head") == all(name.startswith("residual_head.") for name in moved)
 
 
+def test_residuals_are_scaled_as_the_tokenizer_says(generator_plan, small_tokenizer, tmp_path):
+    """At another resolution they have another size: the head must divide by that one."""
+    start = run_generator(generator_plan, tmp_path / "start", small_tokenizer)
+    other = HybridTokenizer.from_pretrained(small_tokenizer)
+    other.config = replace(other.config, residual_std=0.625)
+    other.save_pretrained(tmp_path / "other")
+    plan = replace(generator_plan, start=str(start))
+    begun = generator._starting_model(plan, tmp_path / "other").generator
+    assert begun.config.residual_scale == begun.residual_head.config.residual_scale == 0.625
+    before, after = weights(start / "generator"), begun.state_dict()
+    assert all(torch.equal(before[name], after[name].to(before[name])) for name in before)
+
+
 def test_a_stopped_run_on_a_stream_goes_on_to_the_same_weights(
     tokenizer_plan, tmp_path, monkeypatch
 ):
