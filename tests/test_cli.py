@@ -168,6 +168,21 @@ def test_generate_numbers_several_pictures(monkeypatch, tmp_path):
         assert second.getpixel((0, 0)) == (1, 0, 0)
 
 
+def test_generate_lays_pictures_out_on_a_sheet(monkeypatch, tmp_path):
+    monkeypatch.setattr(dcar_edu, "DCAR", Model, raising=False)
+    out = tmp_path / "p.png"
+    prompts = ["a wolf", "a cat", "a key"]
+    assert cli.main(["generate", *prompts, "--sheet", "2", "--out", str(out)]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["p.png"]
+    with Image.open(out) as sheet:
+        assert sheet.size == (2 * (8 + 2) + 2, 2 * (4 + 2) + 2)
+        assert [sheet.getpixel(place) for place in ((2, 2), (12, 2), (2, 8))] == [
+            (0, 0, 0),
+            (1, 0, 0),
+            (2, 0, 0),
+        ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "module", "function", "wanted"),
     [
