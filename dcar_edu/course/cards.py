@@ -87,7 +87,8 @@ def write_card(
             "Write it with dcar_edu.metrics.splits.Learnt."
         )
     found = found or evaluate(subject, plan)
-    pictures = {"samples": draw_samples(subject.whole, subject.learnt)}
+    how = found.numbers["sampling"]
+    pictures = {"samples": draw_samples(subject.whole, subject.learnt, how)}
     pictures |= {name: found.sheets[name] for name in (SHOWN, "prompts") if name in found.sheets}
     if logs:
         pictures["losses"] = draw_curves(logs)
@@ -103,11 +104,21 @@ def write_card(
     return found
 
 
-def draw_samples(model: DCAR, learnt: Learnt, pairs: int = 24, columns: int = 6) -> Image.Image:
-    """Drawn picture and original side by side: the first learnt ones on the last background."""
+def draw_samples(
+    model: DCAR, learnt: Learnt, how: Mapping[str, Any], pairs: int = 24, columns: int = 6
+) -> Image.Image:
+    """Drawn picture and original side by side: the first learnt ones on the last background.
+
+    Args:
+        model: draws.
+        learnt: what it was taught.
+        how: options of ``generate``.
+        pairs: how many.
+        columns: pairs in a row.
+    """
     data = learnt.data()
     examples = [e for e in data.examples() if e.background == learnt.backgrounds[-1]][:pairs]
-    drawn = model.generate([example.caption for example in examples], seed=0)
+    drawn = model.generate([example.caption for example in examples], **how, seed=0)
     both = [torch.stack([images.from_pil(p) for p in drawn]), data.render(examples)]
     sheet = torch.stack(both, dim=1).flatten(0, 1)
     side = min(SIDE, learnt.resolution)
@@ -129,7 +140,7 @@ continuous residual; {weights:.1f} M weights. Made by `{command}` to teach with.
 - Licences: Fluent emoji (MIT), Noto emoji (Apache-2.0), see `data/emoji`. These weights: MIT.
 
 ## Measured, on the stored weights
-`dcar evaluate {name}` gives these tables; `metrics.json` holds every number.
+`{command_again}` gives these tables; `metrics.json` holds every number.
 
 ### Pictures redrawn
 {redrawn}
@@ -174,6 +185,7 @@ def card(
     return CARD.format(
         **{name: getattr(making, name) for name in ("name", "preset", "command", "tokenizer_data")},
         **{name: getattr(making, name) for name in ("device", "torch", "notes", "limits")},
+        command_again=evaluate_command(making.name, found),
         resolution=grid[0] * tokenizer.downsample,
         grid=f"{grid[0]}x{grid[1]}",
         codes=tokenizer.num_codes,
@@ -196,6 +208,19 @@ def card(
         training=training_table(making.parts),
         curves=shown["losses"],
     )
+
+
+def evaluate_command(name: str, found: Mapping[str, Any]) -> str:
+    """The command that measured these numbers."""
+    words, how, usual = ["dcar evaluate", name], found["sampling"], Plan()
+    redrawn = {split["images"] for split in found["splits"].values()}
+    if how["guidance"] != usual.sampling.guidance:
+        words.append(f"--guidance {how['guidance']:g}")
+    if redrawn and max(redrawn) != usual.pictures:
+        words.append(f"--pictures {max(redrawn)}")
+    if found["prompts"]["prompts"] != usual.prompts:
+        words.append(f"--prompts {found['prompts']['prompts']}")
+    return " ".join(words)
 
 
 def training_table(parts: tuple[Part, ...]) -> str:

@@ -16,6 +16,7 @@ from dcar_edu.course.cards import write_card
 from dcar_edu.course.facts import learnt_by, making_of
 from dcar_edu.course.recipes import RECIPES, Part, Recipe
 from dcar_edu.metrics.evaluation import Plan
+from dcar_edu.metrics.prompts import Sampling
 from dcar_edu.runs import Call, GeneratorRun, run_generator, run_tokenizer
 from dcar_edu.runs.logbook import seconds_spent
 
@@ -32,7 +33,7 @@ def train(
         name: one of the recipes.
         minutes: stop this call after so many minutes; the next call goes on.
         out: folder of the finished checkpoint; default ``data/checkpoints/NAME``.
-        evaluation: how its card is measured; the defaults if not given.
+        evaluation: how its card is measured; as the recipe says if not given.
 
     Returns:
         The finished checkpoint's folder, or None when the minutes ended first.
@@ -90,4 +91,5 @@ def finish(folder: Path, name: str, recipe: Recipe, work: Path, plan: Plan | Non
     device = torch.cuda.get_device_name() if cuda else threads
     minutes = {part.name: seconds_spent(work / part.name) / 60 for part in recipe.parts}
     logs = {part.name: work / part.name / "metrics.csv" for part in recipe.parts}
+    plan = plan or Plan(sampling=Sampling(guidance=recipe.guidance))
     write_card(folder, making_of(name, recipe, folder, minutes, device), logs=logs, plan=plan)
