@@ -46,16 +46,16 @@ class Budget:
         )
 
 
-_EMOJI_128 = {
-    "token_match": (0.85, 1),
-    "psnr_drawn_tokens": (19, 22),
-    "psnr_with_drawn_residual": (19, 22),
+_EMOJI_256 = {
+    "token_match": (0.95, 1),
+    "psnr_drawn_tokens": (20, 23),
+    "psnr_with_drawn_residual": (20, 23),
     "psnr_best_of_tokenizer": (23, 26),
 }
 TABLE: tuple[Budget, ...] = (
     Budget("00", "smoke", 0.75, 1.5, 60, {"prompts": 2, "seeds": 2, "pairs": 6}),
-    Budget("00", "cpu", 1, 1.5, 180, {"prompts": 4, "seeds": 4, "pairs": 24}, _EMOJI_128),
-    Budget("00", "gpu", 1, 3, 180, {"prompts": 4, "seeds": 4, "pairs": 24}, _EMOJI_128),
+    Budget("00", "cpu", 1, 1.5, 180, {"prompts": 4, "seeds": 4, "pairs": 24}, _EMOJI_256),
+    Budget("00", "gpu", 1, 3, 180, {"prompts": 4, "seeds": 4, "pairs": 24}, _EMOJI_256),
     Budget("01", "smoke", 0.75, 1.5, 60, {"pictures": 16, "repeats": 2, "most_tokens": 256}),
     Budget(
         *("01", "cpu", 1, 1.5, 180),

@@ -178,15 +178,15 @@ QUIZ = (
     ),
     Question(
         "00.q8",
-        "Twelve steps on 16 tokens reveal 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 1 and 4 of them. How many"
+        "Twelve steps on 64 tokens reveal 4, 3, 4, 3, 4, 4, 4, 4, 5, 6, 7 and 16 of them. How many"
         " forward passes do the twelve steps need with guidance on?",
         (
             Choice(
                 "24",
                 True,
-                "Yes: in each step the model looks once with the prompt and once without it. On "
-                "16 tokens this saves nothing (16 tokens one by one are 32 passes); on the 256 "
-                "tokens of a 512-pixel picture it is 24 passes instead of 512.",
+                "Yes: in each step the model looks once with the prompt and once without it. "
+                "Token by token would be 128 passes; on the 256 tokens of a 512-pixel picture it "
+                "is 24 passes instead of 512.",
             ),
             Choice(
                 "12",
@@ -195,9 +195,9 @@ QUIZ = (
                 "pass without it, so each step counts twice.",
             ),
             Choice(
-                "16",
+                "64",
                 False,
-                "16 is the number of tokens. The number of passes follows the steps, not the "
+                "64 is the number of tokens. The number of passes follows the steps, not the "
                 "tokens: that is why drawing in steps is fast for large pictures.",
             ),
         ),
