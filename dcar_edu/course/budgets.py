@@ -47,10 +47,10 @@ class Budget:
 
 
 _EMOJI_256 = {
-    "token_match": (0.95, 1),
-    "psnr_drawn_tokens": (20, 23),
-    "psnr_with_drawn_residual": (20, 23),
-    "psnr_best_of_tokenizer": (23, 26),
+    "token_match": (0.98, 1),
+    "psnr_drawn_tokens": (21.5, 23),
+    "psnr_with_drawn_residual": (21, 22.5),
+    "psnr_best_of_tokenizer": (24, 25),
 }
 TABLE: tuple[Budget, ...] = (
     Budget("00", "smoke", 0.75, 1.5, 60, {"prompts": 2, "seeds": 2, "pairs": 6}),
