@@ -9,7 +9,14 @@ from PIL import Image
 
 from dcar_edu import checkpoint
 from dcar_edu.course import cards
-from dcar_edu.course.cards import Making, Part, card, training_table, write_card
+from dcar_edu.course.cards import (
+    Making,
+    Part,
+    card,
+    evaluate_command,
+    training_table,
+    write_card,
+)
 from dcar_edu.course.curves import draw_curves
 from dcar_edu.metrics.evaluation import Evaluation
 from dcar_edu.metrics.splits import Learnt
@@ -109,11 +116,12 @@ def test_half_a_folder_gets_no_card(folder, found, lost):
 
 def test_samples_are_pairs_of_drawn_and_real():
     model, learnt = Subject.load("emoji-128").whole, Learnt.read(SHIPPED)
-    sheet = cards.draw_samples(model, learnt, pairs=3, columns=2)
+    how = {"guidance": 2.5, "residual_steps": 3}
+    sheet = cards.draw_samples(model, learnt, how, pairs=3, columns=2)
     assert sheet.size == (4 * 130 + 2, 2 * 130 + 2)
     first = learnt.data().examples()
     blue = [example for example in first if example.background == "pale blue"][0]
-    drawn = model.generate([blue.caption], seed=0)[0]
+    drawn = model.generate([blue.caption], **how, seed=0)[0]
     real = learnt.data().render([blue])[0]
     pixels = torch.tensor(list(sheet.crop((132, 2, 260, 130)).get_flattened_data()))
     assert (pixels / 127.5 - 1 - real.flatten(1).T).abs().max() < 0.01
@@ -122,15 +130,26 @@ def test_samples_are_pairs_of_drawn_and_real():
     assert (shown - alone).abs().max() <= 2  # drawn beside others, sums differ in the last digit
 
 
-def test_the_shipped_card_is_what_its_numbers_say():
+@pytest.mark.parametrize("name", ["emoji-128", "emoji-256-cpu"])
+def test_the_shipped_card_is_what_its_numbers_say(name):
     """Written by hand nowhere but in made.md."""
-    stored = json.loads((SHIPPED / "metrics.json").read_text())
+    folder = checkpoint.find_model(name)
+    stored = json.loads((folder / "metrics.json").read_text())
     making = checkpoint.from_dict(Making, stored["making"])
-    subject = Subject.load(SHIPPED)
-    shown = {path.stem for path in SHIPPED.glob("*.webp")}
+    subject = Subject.load(folder)
+    shown = {path.stem for path in folder.glob("*.webp")}
     words = card(making, subject.whole, subject.learnt, stored["evaluation"], shown)
-    words += "\n" + (SHIPPED / "made.md").read_text()
-    assert (SHIPPED / "README.md").read_text() == words
+    words += "\n" + (folder / "made.md").read_text()
+    assert (folder / "README.md").read_text() == words
+
+
+def test_the_card_names_the_command_that_measures_so(found):
+    usual = {**found.numbers, "splits": {"train": {"images": 512}}}
+    assert evaluate_command("emoji-9", usual) == "dcar evaluate emoji-9"
+    prompts = {**found.numbers["prompts"], "prompts": 7}
+    other = {"splits": {"train": {"images": 96}}, "prompts": prompts, "sampling": {"guidance": 1.5}}
+    wanted = "dcar evaluate emoji-9 --guidance 1.5 --pictures 96 --prompts 7"
+    assert evaluate_command("emoji-9", other) == wanted
 
 
 def test_curves_draw_every_loss_that_is_not_0(tmp_path):
