@@ -124,6 +124,13 @@ def course_guide(arguments: argparse.Namespace) -> int:
     return guide(arguments.out)
 
 
+def course_claims(arguments: argparse.Namespace) -> int:
+    """Put the paper's claims beside our results, into the README."""
+    from dcar_edu.course.claims import write_claims
+
+    return write_claims(check=arguments.check)
+
+
 def course_status(arguments: argparse.Namespace) -> int:
     """Show which lessons and exercises are done."""
     from dcar_edu.course.progress import status
@@ -237,6 +244,9 @@ def _add_course(course: argparse._SubParsersAction) -> None:
     command.add_argument("--out", type=Path, default=Path("grades.csv"), metavar="FILE.csv")
 
     _add(course, "status", course_status)
+
+    command = _add(course, "claims", course_claims)
+    command.add_argument("--check", action="store_true", help="write nothing; fail on a difference")
 
     command = _add(course, "guide", course_guide)
     command.add_argument("--out", type=Path, metavar="DIR", help="default: build/guide")
