@@ -136,22 +136,28 @@ class CaptionedScenes:
             kind, style = self._kinds[draw_integer(generator, 0, len(self._kinds) - 1)]
             background = pick(generator, self.backgrounds)[0]
             plan = make_plan(kind, background, generator)
-            if self._holds(plan, style, background):
-                break
+            ours = plan.is_held_out == (self.split == "held_out")
+            if ours and self.can_show(plan, style, background):
+                return self.compose(plan, style, background, generator)
+
+    def can_show(self, plan: Plan, style: str, background: str) -> bool:
+        """Say whether a style has all that a plan names, and emoji hold nothing of it out."""
+        shown = [self._concepts[noun] for noun in plan.nouns]
+        return all(
+            style in c.styles and split_of(concept_role(c), style, background) == "train"
+            for c in shown
+        )
+
+    def compose(
+        self, plan: Plan, style: str, background: str, generator: torch.Generator
+    ) -> SceneExample:
+        """Lay out a plan of either split in a look that :meth:`can_show` it."""
         objects = tuple(
             self._object(noun, style, place)
             for noun, place in zip(plan.nouns, lay_out(plan, generator), strict=True)
         )
         caption = scene_caption(plan.content, style, background, several=len(objects) > 1)
-        return SceneExample(kind, caption, style, background, objects, plan.relation)
-
-    def _holds(self, plan: Plan, style: str, background: str) -> bool:
-        """Say whether a composition is of this split and shows nothing that emoji hold out."""
-        shown = [self._concepts[noun] for noun in plan.nouns]
-        return plan.is_held_out == (self.split == "held_out") and all(
-            style in c.styles and split_of(concept_role(c), style, background) == "train"
-            for c in shown
-        )
+        return SceneExample(plan.kind, caption, style, background, objects, plan.relation)
 
     def _object(self, noun: str, style: str, place: tuple[int, int, int]) -> SceneObject:
         concept, (left, top, side) = self._concepts[noun], place
