@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 
 from dcar_edu import checkpoint, images
-from dcar_edu.course.curves import draw_curves
 from dcar_edu.metrics import tables
 from dcar_edu.metrics.evaluation import Evaluation, Plan, Subject, evaluate
 from dcar_edu.metrics.splits import Learnt
 from dcar_edu.pipeline import DCAR
+from dcar_edu.runs.table import draw_curves
 
 SHOWN = "held_out_concepts"
 """The split whose redrawn pictures the card shows."""

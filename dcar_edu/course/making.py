@@ -18,7 +18,7 @@ from dcar_edu.course.recipes import RECIPES, Part, Recipe
 from dcar_edu.metrics.evaluation import Plan
 from dcar_edu.metrics.prompts import Sampling
 from dcar_edu.runs import Call, GeneratorRun, run_generator, run_tokenizer
-from dcar_edu.runs.logbook import seconds_spent
+from dcar_edu.runs.table import seconds_spent
 
 
 def train(

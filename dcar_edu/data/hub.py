@@ -9,7 +9,7 @@ import importlib.util
 import io
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,9 @@ class HubExample:
     """The stored picture; empty where the row is read again for it."""
 
 
-class HubPictures:
-    """Pictures of a data set that is on this machine, or is downloaded whole.
+@dataclass(eq=False)
+class HubData:
+    """What both ways to read a data set are told.
 
     Args:
         name: a Hub id such as ``"lambdalabs/naruto-blip-captions"``, or a folder of Parquet files,
@@ -52,26 +53,33 @@ class HubPictures:
             there; says which there are.
     """
 
-    def __init__(
-        self,
-        name: str,
-        resolution: int,
-        *,
-        split: str = "train",
-        image: str = "image",
-        caption: str = "text",
-    ):
-        self.name, self.resolution = name, resolution
-        opened = _open(name, split, streaming=False)
-        self._images = _encoded(opened, name, image, caption)
-        self._captions = opened.select_columns([caption])
-        self._columns = image, caption
+    name: str
+    resolution: int
+    _: KW_ONLY
+    split: str = "train"
+    image: str = "image"
+    caption: str = "text"
+
+    def _opened(self, *, streaming: bool) -> Any:
+        """The rows of the data set, pictures as stored bytes."""
+        opened = _open(self.name, self.split, streaming=streaming)
+        return _encoded(opened, self.name, self.image, self.caption)
+
+
+@dataclass(eq=False)
+class HubPictures(HubData):
+    """Pictures of a data set that is on this machine, or is downloaded whole."""
+
+    def __post_init__(self) -> None:
+        """Open the data set."""
+        self._images = self._opened(streaming=False)
+        self._captions = self._images.select_columns([self.caption])
 
     def __len__(self) -> int:
         return len(self._captions)
 
     def __getitem__(self, place: int) -> HubExample:
-        return HubExample(place, _text(self._captions[place][self._columns[1]], self.name, place))
+        return HubExample(place, _text(self._captions[place][self.caption], self.name, place))
 
     def examples(self) -> list[HubExample]:
         """List every example, in the order of the data set."""
@@ -88,15 +96,16 @@ class HubPictures:
         Raises:
             ValueError: one cannot be read; names its row.
         """
-        column = self._columns[0]
-        stored = [_bytes(self._images[e.row][column], self.name, e.row) for e in examples]
+        stored = [_bytes(self._images[e.row][self.image], self.name, e.row) for e in examples]
         return _decode(stored, [e.row for e in examples], self.name, self.resolution).to(device)
 
     def fingerprint(self) -> str:
         """Name what is in it by 16 hex digits: its length and up to 256 rows, evenly spread."""
-        digest = hashlib.sha256(f"{len(self)} {self._columns} {self.resolution}".encode())
+        digest = hashlib.sha256(
+            f"{len(self)} {self.image, self.caption} {self.resolution}".encode()
+        )
         for place in range(0, len(self), max(1, len(self) // 256)):
-            stored = _bytes(self._images[place][self._columns[0]], self.name, place)
+            stored = _bytes(self._images[place][self.image], self.name, place)
             digest.update(self[place].caption.encode() + stored)
         return digest.hexdigest()[:16]
 
@@ -108,30 +117,22 @@ class HubPictures:
         return EmojiBatch(self.render(records, device), [r.caption for r in records], records)
 
 
-class HubStream:
+@dataclass(eq=False)
+class HubStream(HubData):
     """Pictures of a data set read from one end to the other, again and again, mixed in windows.
 
     The order depends on ``seed`` alone, and :meth:`position` with :meth:`go_to` goes on at any
-    picture. The arguments are those of :class:`HubPictures`.
+    picture. The other arguments are those of :class:`HubData`.
 
     Args:
         seed: of the order inside each window of 512 pictures.
     """
 
-    def __init__(
-        self,
-        name: str,
-        resolution: int,
-        *,
-        split: str = "train",
-        image: str = "image",
-        caption: str = "text",
-        seed: int = 0,
-    ):
-        self.name, self.resolution, self.seed = name, resolution, seed
-        opened = _open(name, split, streaming=True)
-        self._stream = _encoded(opened, name, image, caption)
-        self._columns = image, caption
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Open the data set and go to its beginning."""
+        self._stream = self._opened(streaming=True)
         self._first = copy.deepcopy(self._stream.state_dict())
         self.go_to({"window": 0, "taken": 0, "passed": 0, "stream": self._first})
 
@@ -169,12 +170,11 @@ class HubStream:
         self._window, self._passed = self._window + 1, self._passed + len(window)
 
     def _read(self) -> list[HubExample]:
-        image, caption = self._columns
         found: list[HubExample] = []
         for row in self._rows:
             number = self._passed + len(found)
-            stored = _bytes(row[image], self.name, number)
-            found.append(HubExample(number, _text(row[caption], self.name, number), stored))
+            stored = _bytes(row[self.image], self.name, number)
+            found.append(HubExample(number, _text(row[self.caption], self.name, number), stored))
             if len(found) == WINDOW:
                 break
         self._at = copy.deepcopy(self._stream.state_dict())
@@ -203,11 +203,12 @@ class HubStream:
 
     def fingerprint(self) -> str:
         """Name it by 16 hex digits: by its columns and first picture, all that can be known."""
-        here, image, caption = self.position(), *self._columns
+        here = self.position()
         first = next(self._from(self._first), None)
         self.go_to(here)
-        stored = _bytes(first[image], self.name, 0) + str(first[caption]).encode() if first else b""
-        held = f"{self._columns} {self.resolution}".encode() + stored
+        held = f"{self.image, self.caption} {self.resolution}".encode()
+        if first:
+            held += _bytes(first[self.image], self.name, 0) + str(first[self.caption]).encode()
         return hashlib.sha256(held).hexdigest()[:16]
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from dcar_edu.runs.following import Call
 from dcar_edu.runs.keeping import read_plan
 from dcar_edu.runs.plans import GeneratorRun, Pictures, TokenizerRun, parse_data
+from dcar_edu.runs.teams import make_team
 from dcar_edu.tokenizer.stages import Stage, three_stages
 
 
@@ -42,7 +43,7 @@ class TrainGenerator:
 
 
 def train(kind: Literal["tokenizer", "generator"], arguments: Sequence[str]) -> int:
-    """Read the options and train.
+    """Read the options, train, and part from the other processes, if there are any.
 
     Returns:
         0: finished, or stopped after the minutes of this call.
@@ -55,12 +56,15 @@ def train(kind: Literal["tokenizer", "generator"], arguments: Sequence[str]) -> 
         from dcar_edu.runs.tokenizer import run_tokenizer
 
         asked = read(TrainTokenizer, TokenizerRun, arguments)
-        run_tokenizer(asked.run, asked.out, call=asked.call)
+        team = make_team(asked.run.precision, asked.run.accumulate)
+        run_tokenizer(asked.run, asked.out, team=team, call=asked.call)
     else:
         from dcar_edu.runs.generator import run_generator
 
         asked = read(TrainGenerator, GeneratorRun, arguments)
-        run_generator(asked.run, asked.out, asked.tokenizer, call=asked.call)
+        team = make_team(asked.run.precision, asked.run.accumulate)
+        run_generator(asked.run, asked.out, asked.tokenizer, team=team, call=asked.call)
+    team.end()
     return 0
 
 

@@ -11,6 +11,7 @@ from dcar_edu.generator.masking import random_mask
 from dcar_edu.generator.model import MaskedGenerator
 from dcar_edu.generator.training import GeneratorTraining, TokenBatch
 from dcar_edu.state import TrainingState, warmed_cosine
+from dcar_edu.team import Team
 
 POOL = 64
 """Batches of pictures whose hidden states are made at a time."""
@@ -52,33 +53,48 @@ def train_head(
         Ours: trained on together, the residuals became better and the tokens worse.
     """
     hidden, residuals, filled = torch.empty(0), torch.empty(0), -1
-    each = model.config.diffusion_repeats
     while state.step < config.steps:
         number = state.step // (POOL * reuse)
         if number != filled:
             source = torch.Generator().manual_seed(config.seed * 1_000_003 + number)
-            (hidden, residuals), filled = _pool(model, batch_of, config, source), number
+            hidden, residuals = _pool(model, batch_of, config, state.team, source)
+            filled = number
         tokens = batch * len(hidden) // (POOL * batch)
-        rows = state.team.rows(tokens)
-        chosen = torch.randint(len(hidden), (tokens,), generator=state.generator)[rows]
-        shape = (each, tokens, residuals.shape[1])
-        t = torch.randint(model.config.diffusion_steps, shape[:2], generator=state.generator)
-        noise = torch.randn(shape, generator=state.generator)
         state.model.train()
-        with state.team.precision():
-            loss = model.residual_head.loss(
-                hidden[chosen],
-                residuals[chosen],
+        loss = state.team.total(state.attempt(_learn, model, hidden, residuals, tokens))
+        share = warmed_cosine(state.step, config.steps, config.warmup_steps)
+        norm = state.apply_gradients(config.learning_rate * share, config.clip)
+        yield HeadStep(state.step, float(loss), norm, config.learning_rate * share)
+    state.use_average()
+    state.model.eval()
+
+
+def _learn(
+    model: MaskedGenerator, hidden: Tensor, residuals: Tensor, tokens: int, state: TrainingState
+) -> Tensor:
+    """Add up the gradients of this process's tokens, one micro-batch after another.
+
+    Returns:
+        What they add to the loss of all `tokens`.
+    """
+    team, chance = state.team, state.generator
+    chosen = torch.randint(len(hidden), (tokens,), generator=chance)
+    shape = (model.config.diffusion_repeats, tokens, residuals.shape[1])
+    t = torch.randint(model.config.diffusion_steps, shape[:2], generator=chance)
+    noise = torch.randn(shape, generator=chance)
+    mine, losses = torch.arange(tokens)[team.rows(tokens)], []
+    for rows in (mine[part] for part in team.parts(len(mine))):
+        with team.precision():
+            mean = model.residual_head.loss(
+                hidden[chosen[rows]],
+                residuals[chosen[rows]],
                 t=t[:, rows].flatten(),
                 noise=noise[:, rows].flatten(0, 1),
             )
-        (loss / state.team.size).backward()
-        share = warmed_cosine(state.step, config.steps, config.warmup_steps)
-        norm = state.apply_gradients(config.learning_rate * share, config.clip)
-        mean = float(state.team.mean(loss.detach()))
-        yield HeadStep(state.step, mean, norm, config.learning_rate * share)
-    state.use_average()
-    state.model.eval()
+        loss = mean * (len(rows) / tokens)
+        loss.backward()
+        losses.append(loss.detach())
+    return torch.stack(losses).sum()
 
 
 @torch.no_grad()
@@ -86,6 +102,7 @@ def _pool(
     model: MaskedGenerator,
     batch_of: Callable[[torch.Generator], TokenBatch],
     config: GeneratorTraining,
+    team: Team,
     source: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Hidden states `(n, width)` and residuals `(n, c)` of :data:`POOL` batches."""
@@ -97,6 +114,9 @@ def _pool(
         mask = random_mask(b, h * w, source, config.schedule).reshape(b, h, w).to(model.device)
         drop = torch.rand(b, generator=source) < config.text_drop
         ids = torch.where(mask, model.mask_id, batch.indices.to(model.device))
-        hidden.append(model(ids, batch.text, batch.text_mask, drop).hidden.flatten(0, 1))
+        for rows in team.parts(b):
+            some = batch[rows]
+            seen = model(ids[rows], some.text, some.text_mask, drop[rows])
+            hidden.append(seen.hidden.flatten(0, 1))
         residuals.append(rearrange(batch.residuals.to(model.device), "b c h w -> (b h w) c"))
     return torch.cat(hidden), torch.cat(residuals)

@@ -6,7 +6,6 @@ cut off, so that no step appears twice.
 
 import csv
 import importlib.util
-import io
 import json
 import math
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from dcar_edu import checkpoint, images
+from dcar_edu.runs.table import cut_rows, draw_curves, losses, seconds_spent
 
 ROWS = 5000
 """About how many rows a whole run's `metrics.csv` has."""
@@ -108,26 +108,8 @@ class Logbook:
         """Draw the losses over the steps into `curve.png`, if matplotlib is here."""
         if importlib.util.find_spec("matplotlib") is None or not self.path.is_file():
             return
-        from matplotlib.figure import Figure
-
-        rows = read_rows(self.path)
-        names = [name for name in rows[0] if name.endswith("loss")] if rows else []
-        names = [name for name in names if any(float(row[name]) for row in rows)]
-        if not names:
-            return
-        figure = Figure(figsize=(7, 2.2 * len(names)), layout="constrained")
-        axes = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
-        steps = [int(row["step"]) for row in rows]
-        for axis, name in zip(axes, names, strict=True):
-            values = [float(row[name]) for row in rows]
-            axis.plot(steps, values, color="0.8", linewidth=0.8)
-            axis.plot(steps, _smooth(values), color="C0")
-            axis.set_ylabel(name.replace("_", " "))
-            axis.grid(alpha=0.3)
-        axes[-1].set_xlabel("step")
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=110)
-        checkpoint.write_atomically(self.out / "curve.png", buffer.getvalue())
+        if losses(self.path):
+            images.save(draw_curves({self.out.name: self.path}), self.out / "curve.png")
 
     def close(self) -> None:
         """End the bar's line and the event file."""
@@ -135,36 +117,6 @@ class Logbook:
             print(file=sys.stderr)
         if self._events:
             self._events.close()
-
-
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """The whole rows of a table; a last line that a kill cut short is left out."""
-    text = path.read_text("utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    rows = csv.DictReader(io.StringIO(whole))
-    return [row for row in rows if None not in row.values() and None not in row]
-
-
-def seconds_spent(out: Path) -> float:
-    """Time that a run has taken so far, over all its calls; what a kill undid is not counted."""
-    path = out / "metrics.csv"
-    rows = read_rows(path) if path.is_file() else []
-    return float(rows[-1]["seconds"]) if rows else 0.0
-
-
-def cut_rows(path: Path, step: int) -> None:
-    """Leave out every row after `step`; at 0 the table goes."""
-    if not path.is_file():
-        return
-    rows = [row for row in read_rows(path) if int(row["step"]) <= step]
-    if not rows:
-        path.unlink()
-        return
-    buffer = io.StringIO(newline="")
-    table = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    checkpoint.write_atomically(path, buffer.getvalue().encode())
 
 
 def _in_words(record: Any) -> str:
@@ -188,14 +140,6 @@ def _time(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _smooth(values: list[float]) -> list[float]:
-    """A running mean whose memory is a fiftieth of the run."""
-    weight, smoothed = min(1.0, 50 / max(len(values), 1)), values[:1]
-    for value in values[1:]:
-        smoothed.append(smoothed[-1] + weight * (value - smoothed[-1]))
-    return smoothed
 
 
 def _event_writer(folder: Path, step: int) -> Any:

@@ -17,7 +17,6 @@ from dcar_edu.course.cards import (
     training_table,
     write_card,
 )
-from dcar_edu.course.curves import draw_curves
 from dcar_edu.metrics.evaluation import Evaluation
 from dcar_edu.metrics.splits import Learnt
 from dcar_edu.metrics.subject import Subject
@@ -150,22 +149,3 @@ def test_the_card_names_the_command_that_measures_so(found):
     other = {"splits": {"train": {"images": 96}}, "prompts": prompts, "sampling": {"guidance": 1.5}}
     wanted = "dcar evaluate emoji-9 --guidance 1.5 --pictures 96 --prompts 7"
     assert evaluate_command("emoji-9", other) == wanted
-
-
-def test_curves_draw_every_loss_that_is_not_0(tmp_path):
-    log = tmp_path / "metrics.csv"
-    rows = [f"{step},{5 / step},0.0,{1 / step},{step}" for step in range(1, 203)]
-    log.write_text("\n".join(["step,loss,gan_loss,pixel_loss,accuracy", *rows]) + "\n")
-    one, two = draw_curves({"a": log}), draw_curves({"a": log, "b": log})
-    assert (one.width, one.height) == (680, 230)
-    assert (two.width, two.height) == (1020, 460)
-    colours = one.get_flattened_data()
-    assert (31, 119, 180) in set(colours)  # the mean's line
-
-
-@pytest.mark.parametrize("text", ["", "step,accuracy\n1,2\n", "loss\n3\n", "step,loss\n"])
-def test_curves_of_something_else(tmp_path, text):
-    log = tmp_path / "metrics.csv"
-    log.write_text(text)
-    with pytest.raises(ValueError, match="'metrics.csv' needs a column 'step'"):
-        draw_curves({"a": log})

@@ -156,4 +156,4 @@ def test_answers_in_cells_of_a_notebook_are_kept(tmp_path):
     assert "import torch as t" in text
     assert "# in a cell" in text
     # 08.1 was wrong, so the lesson went on with the library's function, and so does the file
-    assert "from dcar_edu.course.lessons.lesson_08 import masked_after" in text
+    assert "from dcar_edu.course.lessons.loop_08 import masked_after" in text

@@ -173,7 +173,7 @@ def test_a_wrong_answer_is_left_out_and_named_and_the_library_stands_in(tmp_path
     assert re.search(r"^left out 08.1: .*got .*expected", shown, re.MULTILINE)
     assert "08.1" in shown.split("the library fills")[1]
     text = out.read_text()
-    assert "from dcar_edu.course.lessons.lesson_08 import masked_after" in text
+    assert "from dcar_edu.course.lessons.loop_08 import masked_after" in text
     assert "tokens * step // steps" not in text
     assert list(runpy.run_path(str(out))["PARTS"]) == ["08.2", "08.5"]
 

@@ -1,27 +1,22 @@
 """A recipe made small: killed, stopped and gone on with, it gives the very same checkpoint."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
 from dcar_edu import DCAR, checkpoint, pipeline
 from dcar_edu.course import cards, facts, recipes
 from dcar_edu.course.making import train
 from dcar_edu.course.recipes import RECIPES, Part, Recipe, learnt_examples
-from dcar_edu.generator import GeneratorConfig
-from dcar_edu.generator import config as generator_sizes
 from dcar_edu.generator.training import GeneratorTraining
 from dcar_edu.metrics.evaluation import Evaluation
 from dcar_edu.metrics.splits import Learnt
 from dcar_edu.runs import GeneratorRun, Pictures, TokenizerRun, generator, head
-from dcar_edu.text import TextEncoder
-from dcar_edu.tokenizer import TokenizerConfig
-from dcar_edu.tokenizer import config as tokenizer_sizes
 from dcar_edu.tokenizer.training import TokenizerTraining, three_stages
+
+from ..standins import pocket_preset, text_encoder
 
 HEART = Pictures("emoji", styles=("3d",), backgrounds=("white", "pale blue"), first=5)
 POCKET = Recipe(
@@ -64,22 +59,6 @@ POCKET = Recipe(
     preset="pocket",
     guidance=2.5,
 )
-SIZES = TokenizerConfig(
-    widths=(8, 8, 16, 16),
-    encoder_depths=(0, 0, 1, 1),
-    decoder_depths=(0, 0, 1, 1),
-    blocks=("res",) * 4,
-    decoder_norms=("layer",) * 4,
-    decoder_activations=("silu",) * 4,
-    num_codes=7,
-    latent_channels=4,
-)
-MASKED = GeneratorConfig(
-    width=16, depth=1, heads=2, mlp_width=24, num_codes=7, text_width=12, text_length=6,
-    head_width=8, head_depth=1, grid=(4, 4), latent_channels=4,
-)  # fmt: skip
-
-
 NUMBERS = {
     "splits": {},
     "prompts": {
@@ -94,28 +73,6 @@ NUMBERS = {
 }  # fmt: skip
 
 
-class Table(nn.Module):
-    """A language model that looks letters up."""
-
-    def __init__(self):
-        super().__init__()
-        self.letters = nn.Embedding(128, 12)
-        self.config = SimpleNamespace(hidden_size=12)
-
-    def forward(self, input_ids, attention_mask):
-        return SimpleNamespace(last_hidden_state=self.letters(input_ids))
-
-
-def pieces(prompts, **_):
-    ids = torch.tensor([[ord(p[-place]) for place in range(1, 6)] for p in prompts])
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-
-
-def text_encoder(name, *, length):
-    torch.manual_seed(3)
-    return TextEncoder(name, Table(), pieces, length)
-
-
 def evaluate(subject, plan):
     """In place of an evaluation, which has tests of its own: as many numbers as the card needs."""
     assert plan.sampling.guidance == 2.5
@@ -128,9 +85,7 @@ def evaluate(subject, plan):
 def pocket(monkeypatch):
     """Few pictures, few weights, few steps."""
     monkeypatch.setitem(RECIPES, "pocket", POCKET)
-    monkeypatch.setitem(tokenizer_sizes._PRESETS, "pocket", vars(SIZES))
-    monkeypatch.setitem(generator_sizes._PRESETS, "pocket", vars(MASKED))
-
+    pocket_preset(monkeypatch)
     monkeypatch.setattr(head, "POOL", 3)
     for room in (generator, pipeline):
         monkeypatch.setattr(room, "load_text_encoder", text_encoder)

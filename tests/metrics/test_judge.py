@@ -4,24 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
 
-from dcar_edu.features import ImageFeatures
 from dcar_edu.metrics import judge_tokenizer, kid, perceptual_distance, psnr, ssim
 from dcar_edu.tokenizer import HybridTokenizer, TokenizerConfig
 
-
-class Features(nn.Module):
-    """In place of EfficientNet: one tap, pooled."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(3)
-        self.conv = nn.Conv2d(3, 5, 3, 2).requires_grad_(False)
-
-    def forward(self, images):
-        tap = self.conv(images)
-        return ImageFeatures((tap,), tap.square().mean((2, 3)))
+from ..standins import Features
 
 
 @pytest.fixture

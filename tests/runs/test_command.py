@@ -11,21 +11,32 @@ from dcar_edu import checkpoint, cli
 from dcar_edu.runs import Call, GeneratorRun, Pictures, TokenizerRun, command
 from dcar_edu.runs import generator as generator_room
 from dcar_edu.runs import tokenizer as tokenizer_room
+from dcar_edu.team import Team
 
 tyro = pytest.importorskip("tyro")
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What the runs were called with."""
-    calls = []
+    """What the runs were called with; their team is still together then, and not afterwards."""
+    calls, teams = [], []
 
-    def note(*values, **options):
+    class Pair(Team):
+        ended = False
+
+        def end(self):
+            self.ended = True
+
+    def note(*values, team, **options):
+        assert not team.ended
+        teams.append(team)
         calls.append((*values, options))
 
     monkeypatch.setattr(tokenizer_room, "run_tokenizer", note)
     monkeypatch.setattr(generator_room, "run_generator", note)
-    return calls
+    monkeypatch.setattr(command, "make_team", lambda precision, accumulate: Pair(accumulate))
+    yield calls
+    assert all(team.ended for team in teams)
 
 
 def test_nothing_said_is_the_plan_as_it_is(asked):

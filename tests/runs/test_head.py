@@ -3,6 +3,7 @@
 import copy
 from itertools import islice
 
+import pytest
 import torch
 
 from dcar_edu.generator import MaskedGenerator
@@ -13,6 +14,10 @@ from dcar_edu.runs.head import train_head
 from dcar_edu.team import Team
 
 PLAN = GeneratorTraining(steps=14, warmup_steps=2, text_drop=0.5, seed=2)
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
 
 
 def batch_of(chance):
@@ -78,6 +83,23 @@ def test_a_stop_inside_a_pool_changes_nothing(tmp_path):
         assert torch.equal(value, model.state_dict()[name]), name
 
 
+def test_micro_batches_need_less_memory_and_change_nothing():
+    weights, losses, sizes = [], [], []
+    for team in (Team(), Team(micro=4)):
+        model, seen = made(), []
+        for part in (model.blocks[0].attention, model.residual_head.output.linear):
+            part.register_forward_pre_hook(lambda _, inputs, to=seen: to.append(len(inputs[0])))
+        records = trained(model, begin(model.residual_head, PLAN, team), 2)
+        losses.append([record.diffusion_loss for record in records])
+        weights.append(model.residual_head.state_dict())
+        sizes.append(seen)
+    # three batches of 3 pictures for the pool; then 30 tokens a step, each at four times
+    assert sizes == [[3] * 3 + [120] * 2, [1] * 9 + [28, 32, 28, 32] * 2]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, atol=1e-5, rtol=1e-5)
+
+
 class Half(Team):
     """One of two processes; notes its gradient instead of adding it up."""
 
@@ -107,9 +129,9 @@ def test_two_processes_share_a_step():
 
 def test_hidden_states_see_masks_and_dropped_texts():
     model = made()
-    hidden, residuals = head._pool(model, batch_of, PLAN, torch.Generator().manual_seed(5))
+    hidden, residuals = head._pool(model, batch_of, PLAN, Team(), seeded(5))
     assert hidden.shape == (3 * 3 * 10, 16)
-    chance = torch.Generator().manual_seed(5)
+    chance = seeded(5)
     first = batch_of(chance)
     assert torch.equal(residuals[7], first.residuals[0].flatten(1)[:, 7])
     shown = model(first.indices, first.text, first.text_mask).hidden.flatten(0, 1)

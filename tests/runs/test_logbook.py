@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from dcar_edu.runs import logbook
-from dcar_edu.runs.logbook import Logbook, cut_rows, read_rows, seconds_spent
+from dcar_edu.runs.logbook import Logbook
+from dcar_edu.runs.table import cut_rows, read_rows, seconds_spent
 
 draw_curve = Logbook.draw_curve  # conftest puts nothing in its place
 
@@ -117,9 +118,17 @@ def test_a_sheet_and_a_curve(tmp_path):
     assert book.sample(torch.zeros(3, 5, 7), 6) == tmp_path / "samples" / "0000006.png"
     draw_curve(book)
     with Image.open(tmp_path / "curve.png") as curve:
-        assert curve.width > curve.height  # two losses; the one that is always 0 is left out
+        assert curve.size == (680, 230)  # two losses; the one that is always 0 is left out
     book.note(["ein Fuß"])
     assert "ein Fuß" in (tmp_path / "samples" / "captions.json").read_text("utf-8")
+
+
+def test_a_run_without_losses_draws_no_curve(tmp_path):
+    """A picture must not end a run."""
+    book = Logbook(tmp_path, 2)
+    book.write(Record(1, 0.0, 0.0), 1)
+    draw_curve(book)
+    assert not (tmp_path / "curve.png").exists()
 
 
 def test_without_matplotlib_there_is_no_curve(tmp_path, monkeypatch):

@@ -16,13 +16,13 @@ import pytest
 import torch
 from PIL import Image
 
-from dcar_edu import DCAR, checkpoint
+from dcar_edu import DCAR, checkpoint, cli
 from dcar_edu.data import hub
 from dcar_edu.runs import Call, Pictures, generator, run_generator, run_tokenizer, tokenizer
 from dcar_edu.runs.following import Asked, listening
 from dcar_edu.runs.keeping import Keeper, hold
-from dcar_edu.runs.logbook import read_rows
 from dcar_edu.runs.sources import Mixture
+from dcar_edu.runs.table import read_rows
 from dcar_edu.team import Team
 from dcar_edu.tokenizer import HybridTokenizer
 
@@ -37,6 +37,13 @@ def equal(first, second):
     first, second = weights(first), weights(second)
     assert first.keys() == second.keys()
     return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def numbers(out):
+    """The rows of a run's table but for the time, which is never the same."""
+    rows = read_rows(out / "metrics.csv")
+    assert all(float(row.pop("seconds")) >= 0 for row in rows)
+    return rows
 
 
 def test_a_tokenizer_run_leaves_all_that_is_promised(tokenizer_plan, tmp_path, capsys):
@@ -87,9 +94,7 @@ def test_a_stopped_tokenizer_run_goes_on_to_the_same_weights(tokenizer_plan, tmp
     said = capsys.readouterr().out
     assert "stopped after 0 minutes at step 3 of 7; the same command goes on" in said
     assert "going on from step 3 of 7" in said
-    tables = [read_rows(tmp_path / name / "metrics.csv") for name in ("whole", "stopped")]
-    assert all(float(row.pop("seconds")) >= 0 for table in tables for row in table)
-    assert tables[0] == tables[1]
+    assert numbers(tmp_path / "whole") == numbers(tmp_path / "stopped")
 
 
 @pytest.mark.parametrize("learns", ["all", "head"])
@@ -220,18 +225,18 @@ def test_twenty_kills_at_random_moments_lose_nothing(
         assert child.exitcode == -signal.SIGKILL
     made = run(plan, out, *more)
     assert equal(whole / "generator" if more else whole, made / "generator" if more else made)
-    tables = [(folder / "metrics.csv").read_text() for folder in (tmp_path / "whole", out)]
-    assert tables[0] == tables[1]
+    assert numbers(tmp_path / "whole") == numbers(out)
     assert len(set(reached)) > 9, "the kills fell into one place"
     assert max(reached) < 150
 
 
-def as_rank(rank, port, run, *arguments):
-    """What a launcher tells a process before it begins."""
+def as_rank(rank, port, words):
+    """`dcar train`, after what a launcher tells a process before it begins."""
     told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
     os.environ.update({name: str(value) for name, value in told.items()})
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    run(*arguments, call=Call(save_every=0.0, sample_every=0.0))
+    assert cli.main(["train", *words, "--save-every", "0", "--sample-every", "0"]) == 0
+    assert not torch.distributed.is_initialized(), "it left without a word to the other"
 
 
 @pytest.mark.slow
@@ -240,6 +245,7 @@ def test_two_processes_end_where_one_does(
     tokenizer_plan, generator_plan, small_tokenizer, tmp_path, kind
 ):
     pytest.importorskip("accelerate")
+    pytest.importorskip("tyro")
     run, plan, more = {
         "tokenizer": (run_tokenizer, replace(tokenizer_plan, batch=4, images=28), ()),
         "generator": (run_generator, generator_plan, (small_tokenizer,)),
@@ -248,8 +254,11 @@ def test_two_processes_end_where_one_does(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    out = tmp_path / "both"
-    children = [fork(as_rank, rank, port, run, plan, out, *more) for rank in (0, 1)]
+    out, file = tmp_path / "both", tmp_path / "plan.json"
+    file.write_text(json.dumps(checkpoint.to_dict(plan)))
+    words = [kind, "--plan", str(file), "--out", str(out)]
+    words += ["--tokenizer", str(small_tokenizer)] if more else []
+    children = [fork(as_rank, rank, port, words) for rank in (0, 1)]
     for child in children:
         child.join(300)
     assert [child.exitcode for child in children] == [0, 0]

@@ -23,7 +23,7 @@ class Second(Team):
 
 @pytest.fixture
 def parts(small_tokenizer):
-    encoder = generator.load_text_encoder("letters", length=6)
+    encoder = generator.load_text_encoder("letters", length=7)
     return HybridTokenizer.from_pretrained(small_tokenizer), encoder
 
 

@@ -10,22 +10,12 @@ import torch
 from torch import Tensor
 
 from dcar_edu.course.checks import Exercise, Mistake, Wrong, describe, same, same_gradient
-from dcar_edu.course.lessons.loop_08 import LOOP
+from dcar_edu.course.lessons.loop_08 import LOOP, masked_after
 from dcar_edu.course.lessons.quiz_08 import QUIZ, TERMS
 
 __all__ = ["EXERCISES", "QUIZ", "TERMS"]
 
 # 08.1 -----------------------------------------------------------------------------------------
-
-
-def masked_after(tokens: int, steps: int) -> list[int]:
-    """How many tokens are hidden after each step: the reference answer of 08.1."""
-    counts, hidden = [], tokens
-    for step in range(1, steps + 1):
-        planned = math.floor(tokens * (2 / math.pi) * math.acos(step / steps))
-        hidden = min(hidden - 1, planned) if step < steps else 0
-        counts.append(hidden)
-    return counts
 
 
 def _test_masked_after(fn: Callable, reference: Callable, generator: torch.Generator) -> None:

@@ -1,4 +1,7 @@
-"""Lesson 08: exercises 08.4 and 08.5, which tokens stay hidden, and the whole loop."""
+"""Lesson 08: which tokens stay hidden, and the whole loop: exercises 08.4 and 08.5.
+
+The answer of 08.1 stands here too, for the loop follows its plan.
+"""
 
 import math
 from collections.abc import Callable
@@ -9,6 +12,17 @@ from torch import Tensor
 from dcar_edu.course.checks import Exercise, Mistake, Spy, Wrong, describe, same
 
 Predict = Callable[[Tensor, int], Tensor]
+
+
+def masked_after(tokens: int, steps: int) -> list[int]:
+    """How many tokens are hidden after each step: the reference answer of 08.1."""
+    counts, hidden = [], tokens
+    for step in range(1, steps + 1):
+        planned = math.floor(tokens * (2 / math.pi) * math.acos(step / steps))
+        hidden = min(hidden - 1, planned) if step < steps else 0
+        counts.append(hidden)
+    return counts
+
 
 # 08.4 -----------------------------------------------------------------------------------------
 
@@ -119,8 +133,6 @@ def _overwrites_known_ones(
 
 def sample(predict: Predict, batch: int, tokens: int, steps: int, mask_id: int) -> Tensor:
     """Draw all tokens in a few steps: the reference answer of 08.5."""
-    from dcar_edu.course.lessons.lesson_08 import masked_after
-
     ids = torch.full((batch, tokens), mask_id)
     for step, keep in enumerate(masked_after(tokens, steps), start=1):
         confidence, proposal = predict(ids, step).max(dim=-1)
@@ -187,30 +199,24 @@ def _loop(
     return ids
 
 
-def _plan(tokens: int, steps: int) -> list[int]:
-    from dcar_edu.course.lessons.lesson_08 import masked_after
-
-    return masked_after(tokens, steps)
-
-
 def _stops_a_step_early(
     predict: Predict, batch: int, tokens: int, steps: int, mask_id: int
 ) -> Tensor:
     ids = torch.full((batch, tokens), mask_id)
-    return _loop(predict, tokens, _plan(tokens, steps)[:-1], ids, mask_id, again=False)
+    return _loop(predict, tokens, masked_after(tokens, steps)[:-1], ids, mask_id, again=False)
 
 
 def _forgets_what_is_known(
     predict: Predict, batch: int, tokens: int, steps: int, mask_id: int
 ) -> Tensor:
     ids = torch.full((batch, tokens), mask_id)
-    return _loop(predict, tokens, _plan(tokens, steps), ids, mask_id, again=True)
+    return _loop(predict, tokens, masked_after(tokens, steps), ids, mask_id, again=True)
 
 
 def _predicts_once(predict: Predict, batch: int, tokens: int, steps: int, mask_id: int) -> Tensor:
     ids = torch.full((batch, tokens), mask_id)
     first = predict(ids, 1)
-    return _loop(lambda *_: first, tokens, _plan(tokens, steps), ids, mask_id, again=False)
+    return _loop(lambda *_: first, tokens, masked_after(tokens, steps), ids, mask_id, again=False)
 
 
 LOOP = (
