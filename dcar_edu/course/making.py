@@ -4,6 +4,7 @@ The runs of a recipe, one after the other. A call that was stopped or killed goe
 when the same command is given again.
 """
 
+import json
 import shutil
 import time
 from dataclasses import replace
@@ -15,6 +16,7 @@ from dcar_edu import checkpoint
 from dcar_edu.course.cards import write_card
 from dcar_edu.course.facts import learnt_by, making_of
 from dcar_edu.course.recipes import RECIPES, Part, Recipe
+from dcar_edu.generator import GeneratorConfig
 from dcar_edu.metrics.evaluation import Plan
 from dcar_edu.metrics.prompts import Sampling
 from dcar_edu.runs import Call, GeneratorRun, run_generator, run_tokenizer
@@ -56,7 +58,7 @@ def train(
             print(f"stopped after {minutes} minutes; the same command goes on from {work}")
             return None
     assert model is not None, "a recipe has parts"
-    store(model, folder)
+    store(model, folder, recipe.residual_clip)
     finish(folder, name, recipe, work, evaluation)
     print(f"finished: {folder}")
     return folder
@@ -76,11 +78,21 @@ def run_part(part: Part, recipe: Recipe, work: Path, minutes: float | None) -> P
     return run_tokenizer(plan, work / part.name, call=call)
 
 
-def store(model: Path, folder: Path) -> None:
-    """Put a finished model where it is shipped; the card and what is told of it stay."""
+def store(model: Path, folder: Path, residual_clip: float) -> None:
+    """Put a finished model where it is shipped; the card and what is told of it stay.
+
+    Args:
+        model: what the last run made.
+        folder: where it is shipped.
+        residual_clip: replaces the generator's own.
+    """
     for name in ("tokenizer", "generator"):
         shutil.rmtree(folder / name, ignore_errors=True)
     shutil.copytree(model, folder, dirs_exist_ok=True)
+    config = checkpoint.read_config(folder / "generator", GeneratorConfig)
+    values = checkpoint.to_dict(replace(config, residual_clip=residual_clip))
+    data = json.dumps(values, indent=1).encode()
+    checkpoint.write_atomically(folder / "generator" / "config.json", data)
 
 
 def finish(folder: Path, name: str, recipe: Recipe, work: Path, plan: Plan | None) -> None:

@@ -41,6 +41,9 @@ class Recipe:
     """Sizes of the model, for its card."""
     guidance: float = 4.5
     """How prompts are drawn for its card; a model that knows its prompts by heart needs less."""
+    residual_clip: float = 1.0
+    """Bound of drawn residuals, in units of their scale, stored with the model; a head that draws
+    them badly needs less."""
 
 
 HEART = Pictures(
@@ -131,6 +134,7 @@ EMOJI_256_CPU = Recipe(
     resolution=256,
     learnt=HEART,
     guidance=1.0,
+    residual_clip=0.25,
 )
 """``emoji-128`` taught to draw at 256 px, on a CPU in an afternoon."""
 

@@ -58,6 +58,7 @@ POCKET = Recipe(
     learnt=HEART,
     preset="pocket",
     guidance=2.5,
+    residual_clip=0.375,
 )
 NUMBERS = {
     "splits": {},
@@ -139,6 +140,7 @@ def test_a_stopped_recipe_goes_on_and_gives_the_same_checkpoint(pocket, in_home,
     assert model.generator.config.residual_scale == model.tokenizer.config.residual_std
     assert model.generator.config.tokenizer_fingerprint == model.tokenizer.fingerprint()
     assert model.generator.config.grid == (4, 4)
+    assert model.generator.config.residual_clip == POCKET.residual_clip == 0.375
     assert {p.name for p in whole.iterdir()} == {
         "README.md", "config.json", "generator", "held_out_concepts.webp", "learnt.json",
         "losses.webp", "metrics.json", "prompts.webp", "samples.webp", "tokenizer",
