@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 import torch
-from einops import rearrange
+from einops import rearrange, repeat
 from PIL import Image
 from torch import Tensor
 
 from dcar_edu.generator import MaskedGenerator, SamplingStep, sample_tokens
 from dcar_edu.generator.guidance import Guidance, guide
 from dcar_edu.generator.model import GeneratorOutput, TextMemory
+from dcar_edu.tokenizer import HybridTokenizer
 
+GREY = 0.8
+"""Brightness of a hidden cell in a preview, in [-1, 1]."""
 CHUNK = 32
 """Pictures drawn together: a thousand prompts need no more memory than these."""
 
@@ -165,6 +168,17 @@ class Drawing:
             method=method,
         )
         return rearrange(drawn, "b (h w) c -> b c h w", h=h)
+
+
+@torch.no_grad()
+def half_done(tokenizer: HybridTokenizer, step: SamplingStep) -> Tensor:
+    """The discrete path's pictures ``(b, 3, H, W)`` after a step, hidden cells grey."""
+    codes = step.indices.where(~step.mask, 0).to(tokenizer.device)
+    hidden = step.mask[:, None].to(tokenizer.device)
+    latents = tokenizer.quantizer.look_up(codes).masked_fill(hidden, 0)
+    f = tokenizer.config.downsample
+    cells = repeat(hidden, "b 1 h w -> b 1 (h i) (w j)", i=f, j=f)
+    return tokenizer.decode_latents(latents).masked_fill(cells, GREY)
 
 
 def seed_numbers(seed: int | Sequence[int] | None, count: int) -> list[int]:

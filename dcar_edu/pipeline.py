@@ -3,31 +3,20 @@
 Source: DC-AR (arXiv:2507.04947), generation; its released inference code.
 """
 
-import json
-import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Self, Unpack
+from typing import Unpack
 
 import torch
-from einops import repeat
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from dcar_edu import checkpoint, images
-from dcar_edu.checkpoint import find_model
-from dcar_edu.drawing import Drawing, GenerationStep, SamplingOptions, in_chunks, seeds
-from dcar_edu.generator import GeneratorConfig, MaskedGenerator, SamplingStep
-from dcar_edu.generator.guidance import Guidance
-from dcar_edu.generator.training import TokenBatch
-from dcar_edu.text import TextEncoder, load_text_encoder
-from dcar_edu.tokenizer import HybridTokenizer
-
-GREY = 0.8
-"""Brightness of a hidden cell in a preview, in [-1, 1]."""
+from dcar_edu import images
+from dcar_edu.drawing import GenerationStep, SamplingOptions, half_done, in_chunks
+from dcar_edu.editor import Editor
+from dcar_edu.generator import SamplingStep
 
 
-class DCAR(nn.Module):
+class DCAR(Editor):
     """Tokenizer, generator and text encoder, ready to draw.
 
     Args:
@@ -38,42 +27,6 @@ class DCAR(nn.Module):
     Raises:
         ValueError: the generator was trained with another tokenizer, or widths do not fit.
     """
-
-    def __init__(
-        self, tokenizer: HybridTokenizer, generator: MaskedGenerator, text_encoder: TextEncoder
-    ):
-        super().__init__()
-        _check_pair(tokenizer, generator, text_encoder)
-        self.tokenizer, self.generator = tokenizer.eval(), generator.eval()
-        self.text_encoder = text_encoder
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.generator.device
-
-    @torch.no_grad()
-    def tokens(self, images: Tensor, captions: Sequence[str]) -> TokenBatch:
-        """Pictures and their captions as the generator learns them.
-
-        Args:
-            images: ``(b, 3, H, W)`` in [-1, 1].
-            captions: one a picture.
-
-        Raises:
-            ValueError: another number of captions, or see ``tokenizer.encode``.
-
-        Example:
-            ``train_generator(model.generator, (model.tokens(x, c) for x, c in data), plan)``
-            encodes on the fly.
-        """
-        if isinstance(captions, str) or len(captions) != len(images):
-            raise ValueError(
-                f"give one caption for each of the {len(images)} pictures, got {captions!r:.80}."
-            )
-        seen = self.tokenizer.encode(images.to(self.device))
-        words = self.text_encoder(list(captions))
-        return TokenBatch(seen.indices, seen.residuals, words.states, words.mask)
 
     def generate(
         self,
@@ -179,122 +132,6 @@ class DCAR(nn.Module):
             drawn.append(drawing.indices)
         return torch.cat(drawn)
 
-    @torch.no_grad()
     def preview(self, step: SamplingStep) -> list[Image.Image]:
         """The discrete path's pictures of a half-done drawing, hidden cells grey."""
-        latents = self.tokenizer.quantizer.look_up(
-            step.indices.where(~step.mask, 0).to(self.device)
-        )
-        drawn = self.tokenizer.decode_latents(
-            latents.masked_fill(step.mask[:, None].to(self.device), 0)
-        )
-        f = self.tokenizer.config.downsample
-        cells = repeat(step.mask, "b h w -> b 1 (h i) (w j)", i=f, j=f).to(self.device)
-        return [images.to_pil(image) for image in drawn.masked_fill(cells, GREY)]
-
-    def save_pretrained(
-        self,
-        folder: str | os.PathLike,
-        *,
-        dtype: torch.dtype | None = None,
-        tokenizer: str | None = None,
-    ) -> Path:
-        """Write ``config.json``, ``generator/`` and ``tokenizer/``, or name another model's one."""
-        folder = Path(folder)
-        if tokenizer is None:
-            self.tokenizer.save_pretrained(folder / "tokenizer", dtype=dtype)
-        self.generator.save_pretrained(folder / "generator", dtype=dtype)
-        content = {"tokenizer": tokenizer or "tokenizer", "text_encoder": self.text_encoder.name}
-        checkpoint.write_atomically(folder / "config.json", json.dumps(content, indent=1).encode())
-        return folder
-
-    @classmethod
-    def from_pretrained(cls, name: str | os.PathLike) -> Self:
-        """Load a model in eval mode.
-
-        Args:
-            name: a folder that :meth:`save_pretrained` wrote, the name of a shipped model such as
-                ``"emoji-128"``, or a Hub id such as ``"somebody/some-model"``.
-
-        Raises:
-            ValueError: nothing of that name, or files that do not fit.
-        """
-        folder = find_model(name)
-        config = folder / "config.json"
-        try:
-            content = json.loads(config.read_text())
-            named, text = content["tokenizer"], content["text_encoder"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"'{folder}' holds no DC-AR model: {error}. It needs the config.json, tokenizer/ "
-                "and generator/ that save_pretrained writes."
-            ) from error
-        generator = MaskedGenerator.from_pretrained(folder / "generator")
-        tokenizer = HybridTokenizer.from_pretrained(checkpoint.partner(folder, named))
-        encoder = load_text_encoder(text, length=generator.config.text_length)
-        return cls(tokenizer, generator, encoder).eval()
-
-    def draw(
-        self,
-        prompts: str | Sequence[str],
-        *,
-        size: tuple[int, int] | None = None,
-        num_steps: int = 12,
-        guidance: float = 4.5,
-        guidance_schedule: str = "constant",
-        temperature: float = 1.5,
-        residual_guidance: float | None = None,
-        seed: int | Sequence[int] | None = None,
-    ) -> Drawing:
-        """Begin a drawing: run its ``steps()``, then ask it for tokens and residuals.
-
-        Draws all prompts together, see :func:`dcar_edu.drawing.in_chunks` for many; the arguments
-        are those of :meth:`generate`, which says what it raises.
-        """
-        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        push = Guidance(guidance, guidance_schedule, residual=residual_guidance)
-        f, grid = self.tokenizer.config.downsample, self.generator.config.grid
-        size = size or (grid[0] * f, grid[1] * f)
-        if min(size) < f or size[0] % f or size[1] % f:
-            raise ValueError(
-                f"size must be (height, width) in multiples of {f} pixels, got {tuple(size)}. "
-                f"This model was trained at {(grid[0] * f, grid[1] * f)}."
-            )
-        text = self.text_encoder(prompts)
-        read = self.generator.read_text
-        with torch.no_grad():
-            cond = read(text.states.to(self.device), text.mask)
-            null = None if push.off else read(None, text.mask)
-        return Drawing(
-            self.generator,
-            cond,
-            null,
-            (len(prompts), size[0] // f, size[1] // f),
-            num_steps,
-            push,
-            temperature,
-            seeds(seed, len(prompts)),
-        )
-
-
-def _check_pair(
-    tokenizer: HybridTokenizer, generator: MaskedGenerator, text_encoder: TextEncoder
-) -> None:
-    config: GeneratorConfig = generator.config
-    wanted = config.tokenizer_fingerprint
-    if wanted is not None and wanted != tokenizer.fingerprint():
-        raise ValueError(
-            f"this generator was trained on the tokens of another tokenizer ({wanted}, not "
-            f"{tokenizer.fingerprint()}): its pictures would be noise. Load the pair together."
-        )
-    pairs = [
-        ("num_codes", config.num_codes, tokenizer.config.num_codes),
-        ("latent_channels", config.latent_channels, tokenizer.config.latent_channels),
-        ("text_width", config.text_width, text_encoder.width),
-    ]
-    for name, here, there in pairs:
-        if here != there:
-            raise ValueError(
-                f"{name} must agree: the generator has {here}, its partner {there}. "
-                "Build the generator for this tokenizer and text encoder."
-            )
+        return [images.to_pil(image) for image in half_done(self.tokenizer, step)]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from dcar_edu import DCAR, checkpoint, drawing, images, pipeline, text
+from dcar_edu import DCAR, checkpoint, drawing, images, parts, text
 from dcar_edu.drawing import Drawing
 from dcar_edu.generator import GeneratorConfig, MaskedGenerator, sample_tokens
 from dcar_edu.generator.guidance import SCHEDULES, Guidance
@@ -96,7 +96,7 @@ def model():
 
 @pytest.fixture(autouse=True)
 def _own_text_encoder(monkeypatch):
-    monkeypatch.setattr(pipeline, "load_text_encoder", make_text_encoder)
+    monkeypatch.setattr(parts, "load_text_encoder", make_text_encoder)
 
 
 def arrays(pictures):
@@ -307,7 +307,7 @@ def test_steps_are_recorded(model):
     assert torch.equal(records[-1].indices, model.generate_tokens(PROMPTS, **options))
     discrete = model.generate(PROMPTS, residual_steps=0, **options)
     assert apart(records[-1].preview, discrete) == 0
-    grey = round((pipeline.GREY + 1) * 127.5)
+    grey = round((drawing.GREY + 1) * 127.5)
     for record in records:
         assert record.indices.shape == record.mask.shape == record.confidence.shape == (2, 2, 3)
         assert torch.equal(record.indices == 7, record.mask)
@@ -392,7 +392,7 @@ def test_generate_refuses(model, options, message):
 
 
 def test_a_model_can_name_the_tokenizer_of_another(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "load_text_encoder", lambda *a, **k: make_text_encoder())
+    monkeypatch.setattr(parts, "load_text_encoder", lambda *a, **k: make_text_encoder())
     monkeypatch.setenv("DCAR_DATA", str(tmp_path / "data"))
     shipped = tmp_path / "data" / "checkpoints"
     model.save_pretrained(shipped / "first")
@@ -434,7 +434,7 @@ def test_save_and_load_draws_the_same_picture(model, tmp_path):
 def test_shipped_models_go_by_name(model, tmp_path, monkeypatch):
     monkeypatch.setenv("DCAR_DATA", str(tmp_path))
     model.save_pretrained(tmp_path / "checkpoints" / "pocket")
-    assert pipeline.find_model("pocket") == tmp_path / "checkpoints" / "pocket"
+    assert checkpoint.find_model("pocket") == tmp_path / "checkpoints" / "pocket"
     assert DCAR.from_pretrained("pocket").generator.config == model.generator.config
     with pytest.raises(ValueError, match=r"no model called 'big'.* shipped ones are \['pocket'\]"):
         DCAR.from_pretrained("big")

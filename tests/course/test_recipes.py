@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dcar_edu import DCAR, checkpoint, pipeline
+from dcar_edu import DCAR, checkpoint, parts
 from dcar_edu.course import cards, facts, recipes
 from dcar_edu.course.making import train
 from dcar_edu.course.recipes import RECIPES, Part, Recipe, learnt_examples
@@ -88,7 +88,7 @@ def pocket(monkeypatch):
     monkeypatch.setitem(RECIPES, "pocket", POCKET)
     pocket_preset(monkeypatch)
     monkeypatch.setattr(head, "POOL", 3)
-    for room in (generator, pipeline):
+    for room in (generator, parts):
         monkeypatch.setattr(room, "load_text_encoder", text_encoder)
     monkeypatch.setattr(cards, "evaluate", evaluate)
 

@@ -12,7 +12,9 @@ FLOORS = (
     {"images"},  # saves a picture with checkpoint's atomic writer
     {"text", "features", "state"},
     {"tokenizer", "generator", "data"},
-    {"drawing"},
+    {"drawing", "editing"},
+    {"parts"},
+    {"editor"},
     {"pipeline"},
     {"metrics", "bench", "interop", "runs"},
     {""},  # `import dcar_edu`: the public names; only course and cli stand above them

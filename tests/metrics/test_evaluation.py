@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dcar_edu import images, pipeline
+from dcar_edu import images, parts
 from dcar_edu.checkpoint import save_module
 from dcar_edu.data import CaptionedEmoji
 from dcar_edu.metrics import judge_tokenizer, kid, retrieval, token_match
@@ -160,7 +160,7 @@ def test_nothing_learnt_nothing_to_ask(subject, alignment):
 
 
 def test_load_tells_a_whole_model_from_a_tokenizer(subject, learnt, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "load_text_encoder", text_encoder)
+    monkeypatch.setattr(parts, "load_text_encoder", text_encoder)
     whole = subject.whole.save_pretrained(tmp_path / "mine")
     learnt.write(whole)
     loaded = Subject.load(whole)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dcar_edu import pipeline
+from dcar_edu import parts
 from dcar_edu.generator.training import GeneratorTraining
 from dcar_edu.runs import Call, GeneratorRun, Pictures, TokenizerRun, generator, head, run_tokenizer
 from dcar_edu.runs.logbook import Logbook
@@ -21,7 +21,7 @@ def pocket(monkeypatch):
     pocket_preset(monkeypatch)
     monkeypatch.setattr(Logbook, "draw_curve", lambda self: None)  # matplotlib is slow
     monkeypatch.setattr(head, "POOL", 3)
-    for room in (generator, pipeline):
+    for room in (generator, parts):
         monkeypatch.setattr(room, "load_text_encoder", text_encoder)
 
 
