@@ -12,6 +12,7 @@ from dcar_edu import cli, pipeline
 from dcar_edu.generator.guidance import SCHEDULES
 from dcar_edu.metrics import command as evaluating
 from dcar_edu.metrics.evaluation import Plan, Sampling
+from dcar_edu.metrics.references import REFERENCES, Reference
 
 ONLY_BUILD = {"execute": None, "budget": None}
 
@@ -158,6 +159,15 @@ def test_evaluate_hands_everything_on(monkeypatch, tmp_path, capsys):
     assert cli.main(["evaluate", "mine", *options.split()]) == 0
     sampling = Sampling(4, 2.5, "linear", 0.5, 6, 2.0, "ddim")
     assert asked[1][1] == Plan(("train", "learnt"), 96, 7, 5, sampling, 3)
+    options = (
+        "--reference coco --reference-split test --image-column picture --caption-column words "
+        "--features inception"
+    )
+    assert cli.main(["evaluate", "mine", *options.split()]) == 0
+    wanted = Reference(REFERENCES["coco"].source, "test", "picture", ("words",))
+    assert asked[2][1] == Plan(reference=wanted, features="inception")
+    assert cli.main(["evaluate", "mine", "--reference", "no such set"]) == 1
+    assert "a reference is one of mjhq-30k" in capsys.readouterr().err
 
 
 def test_generate_numbers_several_pictures(monkeypatch, tmp_path):

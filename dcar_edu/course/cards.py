@@ -16,8 +16,9 @@ from PIL import Image
 
 from dcar_edu import checkpoint, images
 from dcar_edu.metrics import tables
-from dcar_edu.metrics.evaluation import Evaluation, Plan, Subject, evaluate
+from dcar_edu.metrics.evaluation import Evaluation, Plan, evaluate
 from dcar_edu.metrics.splits import Learnt
+from dcar_edu.metrics.subject import Subject
 from dcar_edu.pipeline import DCAR
 from dcar_edu.runs.table import draw_curves
 
@@ -198,7 +199,7 @@ def card(
         caption=examples[-1].caption,
         text_encoder=model.generator.config.text_encoder,
         redrawn=tables.redrawn(found["splits"]),
-        about_redrawn=tables.ABOUT_REDRAWN,
+        about_redrawn=tables.about_redrawn(found["splits"]),
         sheet_redrawn=shown[SHOWN],
         drawn=tables.prompts(found["prompts"]),
         about_drawn=tables.about_prompts(found),

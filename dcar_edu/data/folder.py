@@ -36,6 +36,51 @@ class FolderExample:
     caption: str
 
 
+def find_pictures(folder: Path) -> Iterator[FolderExample]:
+    """List the pictures of a folder with the captions found, or with empty ones.
+
+    Raises:
+        ValueError: a line of ``metadata.jsonl`` is broken.
+    """
+    metadata = folder / "metadata.jsonl"
+    if metadata.is_file():
+        for number, line in enumerate(metadata.read_text("utf-8").splitlines(), 1):
+            if line.strip():
+                yield _parse(line, f"line {number} of {metadata}")
+        return
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in ENDINGS:
+            text = path.with_suffix(".txt")
+            caption = text.read_text("utf-8").strip() if text.is_file() else ""
+            yield FolderExample(path.relative_to(folder).as_posix(), caption)
+
+
+def _parse(line: str, where: str) -> FolderExample:
+    try:
+        row = json.loads(line)
+        return FolderExample(str(row["file_name"]), str(row.get("text") or "").strip())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(
+            f'{where} is broken. Each line must read {{"file_name": "a.png", "text": "a cat"}}.'
+        ) from None
+
+
+def read_square(path: Path, resolution: int) -> np.ndarray:
+    """The middle square of a picture file, as :func:`square` gives it.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    try:
+        with Image.open(path) as opened:
+            return square(opened, resolution)
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"{path} cannot be read as a picture ({error}). "
+            "Repair or remove it, or pass skip_bad=True."
+        ) from None
+
+
 class ImageCaptionFolder:
     """Pictures of a folder, cropped to the middle square and resized.
 
@@ -61,14 +106,14 @@ class ImageCaptionFolder:
         if not self.folder.is_dir():
             raise ValueError(f"there is no folder {self.folder}. Check the path.")
         pixels, self._examples = [], []
-        for example in self._find():
+        for example in find_pictures(self.folder):
             try:
                 if not example.caption:
                     raise ValueError(
                         f"{example.file} has no caption. Add a line to metadata.jsonl or a file "
                         f"{Path(example.file).with_suffix('.txt')}, or pass skip_bad=True."
                     )
-                pixels.append(self._read(example.file))
+                pixels.append(read_square(self.folder / example.file, resolution))
             except ValueError:
                 if not skip_bad:
                     raise
@@ -83,41 +128,6 @@ class ImageCaptionFolder:
             )
         self._pixels = torch.from_numpy(np.stack(pixels))
         self._place = {example: place for place, example in enumerate(self._examples)}
-
-    def _find(self) -> Iterator[FolderExample]:
-        """List pictures with the caption found, or an empty one."""
-        metadata = self.folder / "metadata.jsonl"
-        if metadata.is_file():
-            for number, line in enumerate(metadata.read_text("utf-8").splitlines(), 1):
-                if line.strip():
-                    yield self._parse(line, number)
-            return
-        for path in sorted(self.folder.rglob("*")):
-            if path.suffix.lower() in ENDINGS:
-                text = path.with_suffix(".txt")
-                caption = text.read_text("utf-8").strip() if text.is_file() else ""
-                yield FolderExample(path.relative_to(self.folder).as_posix(), caption)
-
-    def _parse(self, line: str, number: int) -> FolderExample:
-        try:
-            row = json.loads(line)
-            return FolderExample(str(row["file_name"]), str(row.get("text") or "").strip())
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise ValueError(
-                f"line {number} of {self.folder / 'metadata.jsonl'} is broken. "
-                'Each line must read {"file_name": "a.png", "text": "a cat"}.'
-            ) from None
-
-    def _read(self, file: str) -> np.ndarray:
-        try:
-            with Image.open(self.folder / file) as opened:
-                picture = opened.convert("RGBA")
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(
-                f"{self.folder / file} cannot be read as a picture ({error}). "
-                "Repair or remove it, or pass skip_bad=True."
-            ) from None
-        return square(picture, self.resolution)
 
     def __len__(self) -> int:
         return len(self._examples)

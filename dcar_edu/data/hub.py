@@ -5,25 +5,20 @@ Pictures stay as the bytes they were stored in until one is drawn.
 
 import copy
 import hashlib
-import importlib.util
-import io
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from dcar_edu.data.emoji import EmojiBatch
-from dcar_edu.data.folder import square
-from dcar_edu.images import to_model
+from dcar_edu.data.stored import caption_of, decode, open_rows, picture_bytes, with_bytes
 
 WINDOW = 512
 """Pictures of a stream that are held, as stored bytes, to be given in a mixed order."""
+TURNS = 32
+"""Files of a data set that :func:`read_once` has open at once."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +57,8 @@ class HubData:
 
     def _opened(self, *, streaming: bool) -> Any:
         """The rows of the data set, pictures as stored bytes."""
-        opened = _open(self.name, self.split, streaming=streaming)
-        return _encoded(opened, self.name, self.image, self.caption)
+        opened = open_rows(self.name, self.split, streaming=streaming)
+        return with_bytes(opened, self.name, self.image, self.caption)
 
 
 @dataclass(eq=False)
@@ -79,7 +74,7 @@ class HubPictures(HubData):
         return len(self._captions)
 
     def __getitem__(self, place: int) -> HubExample:
-        return HubExample(place, _text(self._captions[place][self.caption], self.name, place))
+        return HubExample(place, caption_of(self._captions[place][self.caption], self.name, place))
 
     def examples(self) -> list[HubExample]:
         """List every example, in the order of the data set."""
@@ -96,8 +91,10 @@ class HubPictures(HubData):
         Raises:
             ValueError: one cannot be read; names its row.
         """
-        stored = [_bytes(self._images[e.row][self.image], self.name, e.row) for e in examples]
-        return _decode(stored, [e.row for e in examples], self.name, self.resolution).to(device)
+        stored = [
+            picture_bytes(self._images[e.row][self.image], self.name, e.row) for e in examples
+        ]
+        return decode(stored, [e.row for e in examples], self.name, self.resolution).to(device)
 
     def fingerprint(self) -> str:
         """Name what is in it by 16 hex digits: its length and up to 256 rows, evenly spread."""
@@ -105,7 +102,7 @@ class HubPictures(HubData):
             f"{len(self)} {self.image, self.caption} {self.resolution}".encode()
         )
         for place in range(0, len(self), max(1, len(self) // 256)):
-            stored = _bytes(self._images[place][self.image], self.name, place)
+            stored = picture_bytes(self._images[place][self.image], self.name, place)
             digest.update(self[place].caption.encode() + stored)
         return digest.hexdigest()[:16]
 
@@ -173,8 +170,10 @@ class HubStream(HubData):
         found: list[HubExample] = []
         for row in self._rows:
             number = self._passed + len(found)
-            stored = _bytes(row[self.image], self.name, number)
-            found.append(HubExample(number, _text(row[self.caption], self.name, number), stored))
+            stored = picture_bytes(row[self.image], self.name, number)
+            found.append(
+                HubExample(number, caption_of(row[self.caption], self.name, number), stored)
+            )
             if len(found) == WINDOW:
                 break
         self._at = copy.deepcopy(self._stream.state_dict())
@@ -198,7 +197,7 @@ class HubStream(HubData):
             ValueError: one cannot be read; names its row.
         """
         rows = [e.row for e in examples]
-        images = _decode([e.data for e in examples], rows, self.name, self.resolution)
+        images = decode([e.data for e in examples], rows, self.name, self.resolution)
         return images.to(device)
 
     def fingerprint(self) -> str:
@@ -208,82 +207,48 @@ class HubStream(HubData):
         self.go_to(here)
         held = f"{self.image, self.caption} {self.resolution}".encode()
         if first:
-            held += _bytes(first[self.image], self.name, 0) + str(first[self.caption]).encode()
+            held += (
+                picture_bytes(first[self.image], self.name, 0) + str(first[self.caption]).encode()
+            )
         return hashlib.sha256(held).hexdigest()[:16]
 
 
-def _open(name: str, split: str, *, streaming: bool) -> Any:
-    """A data set of the library ``datasets``, from the Hub or from a folder."""
-    if importlib.util.find_spec("datasets") is None:
-        raise ValueError(
-            "Hub data sets need the datasets library, which is not installed. "
-            "Run: pip install 'dcar_edu[train]'"
-        )
-    import datasets
+def read_once(
+    name: str, *, split: str = "train", image: str = "image", captions: Sequence[str] = ("text",)
+) -> Iterator[HubExample]:
+    """Every picture of a data set once, as a stream: its files take turns.
 
-    folder = Path(name)
-    try:
-        if (folder / "state.json").is_file():
-            opened = datasets.load_from_disk(name)
-        elif (folder / "dataset_dict.json").is_file():
-            opened = datasets.load_from_disk(name)[split]
-        else:
-            return datasets.load_dataset(name, split=split, streaming=streaming)
-    except Exception as error:
-        raise ValueError(
-            f"cannot read the data set '{name}', split '{split}': {error}. Give a Hub id such as "
-            "'somebody/some-pictures', or a folder of Parquet files."
-        ) from error
-    return opened.to_iterable_dataset() if streaming else opened
+    Sets are often sorted by kind, and the first pictures of all files together show more kinds than
+    the first of one file.
 
-
-def _encoded(opened: Any, name: str, image: str, caption: str) -> Any:
-    """The data set with its picture column as stored bytes.
+    Args:
+        name: as in :class:`HubPictures`.
+        split: which part of it.
+        image: the column of the pictures.
+        captions: names that the column of the texts may have; the first that is there is read.
+            Empty: there are no texts, and every caption is "".
 
     Raises:
-        ValueError: a column is not there.
+        ValueError: as in :class:`HubPictures`.
     """
-    import datasets
-
+    opened = open_rows(name, split, streaming=True)
     columns = opened.column_names or []
-    if image not in columns or caption not in columns:
-        raise ValueError(
-            f"the data set '{name}' has the columns {', '.join(columns)}; asked for '{image}' as "
-            f"pictures and '{caption}' as captions. Name the right ones with image= and caption=."
-        )
-    opened = opened.select_columns([image, caption])
-    return opened.cast_column(image, datasets.Image(decode=False))
+    usual = captions[0] if captions else None
+    caption = next((column for column in captions if column in columns), usual)
+    rows = with_bytes(opened, name, image, caption)
+    files = min(rows.num_shards, TURNS)
+    for number, row in enumerate(_in_turn([iter(rows.shard(files, i)) for i in range(files)])):
+        text = caption_of(row[caption], name, number) if caption else ""
+        yield HubExample(number, text, picture_bytes(row[image], name, number))
 
 
-def _bytes(stored: Any, name: str, row: int) -> bytes:
-    """The bytes of a stored picture, from the row or from the file it names."""
-    if stored and stored.get("bytes"):
-        return stored["bytes"]
-    if stored and stored.get("path") and Path(stored["path"]).is_file():
-        return Path(stored["path"]).read_bytes()
-    raise ValueError(f"row {row} of the data set '{name}' holds no picture. Filter it out.")
-
-
-def _text(caption: Any, name: str, row: int) -> str:
-    if not isinstance(caption, str) or not caption.strip():
-        raise ValueError(
-            f"row {row} of the data set '{name}' has no caption, got {caption!r:.40}. "
-            "Filter it out, or name another column."
-        )
-    return caption.strip()
-
-
-def _decode(stored: Sequence[bytes], rows: Sequence[int], name: str, resolution: int) -> Tensor:
-    def one(item: tuple[bytes, int]) -> np.ndarray:
-        try:
-            with Image.open(io.BytesIO(item[0])) as picture:
-                return square(picture, resolution)
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise ValueError(
-                f"row {item[1]} of the data set '{name}' cannot be read as a picture ({error}). "
-                "Filter it out."
-            ) from None
-
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        pixels = list(pool.map(one, zip(stored, rows, strict=True)))
-    return to_model(torch.from_numpy(np.stack(pixels)))
+def _in_turn(waiting: list[Iterator[Any]]) -> Iterator[Any]:
+    """One of each, then the next of each, until all have ended."""
+    while waiting:
+        left = []
+        for rows in waiting:
+            for row in rows:
+                yield row
+                left.append(rows)
+                break
+        waiting = left

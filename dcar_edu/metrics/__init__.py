@@ -9,6 +9,7 @@ from dcar_edu.metrics.distribution import (
     kid_of_subsets,
     mean_interval,
 )
+from dcar_edu.metrics.frechet import FeatureStatistics, frechet_distance, frechet_interval
 from dcar_edu.metrics.judge import judge_tokenizer
 from dcar_edu.metrics.reconstruction import psnr, ssim
 from dcar_edu.metrics.tokens import token_match
@@ -17,9 +18,12 @@ from dcar_edu.tokenizer.quantizer import CodeUsage, code_usage
 __all__ = [
     "Alignment",
     "CodeUsage",
+    "FeatureStatistics",
     "KIDEstimate",
     "Retrieval",
     "code_usage",
+    "frechet_distance",
+    "frechet_interval",
     "judge_tokenizer",
     "kid",
     "kid_interval",

@@ -1,34 +1,34 @@
 """From a checkpoint to a table: pictures redrawn, prompts drawn, and what they look like.
 
-``dcar evaluate MODEL``. Distances between sets are KID on EfficientNet features: they compare
-within this library, never with published FID.
+``dcar evaluate MODEL``. Distances between sets carry the name of the network whose features they
+look at; on EfficientNet's they compare within this library, never with published FID.
 """
 
-import json
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Self
+from functools import partial
+from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 
-from dcar_edu import checkpoint, images
 from dcar_edu.features import EfficientNetFeatures, load_features
+from dcar_edu.metrics.against import compare
 from dcar_edu.metrics.alignment import Alignment, load_alignment
-from dcar_edu.metrics.distribution import paired_kid
-from dcar_edu.metrics.judge import PATHS, judge_pictures, summary
+from dcar_edu.metrics.judge import judge_pictures, redrawn_numbers
+from dcar_edu.metrics.networks import TITLES, Network, load_network
+from dcar_edu.metrics.progress import Progress
 from dcar_edu.metrics.prompts import Drawn, Places, Sampling, draw_prompts, judge_prompts
+from dcar_edu.metrics.references import Reference, read_batches
+from dcar_edu.metrics.results import Evaluation
 from dcar_edu.metrics.sheets import extremes, sheet
 from dcar_edu.metrics.splits import LEARNT, SPLITS, Pictures, check_splits, choose_pictures
 from dcar_edu.metrics.subject import Subject
-from dcar_edu.metrics.tables import table
 from dcar_edu.pipeline import DCAR
-from dcar_edu.tokenizer import HybridTokenizer
 
+Found = tuple[dict[str, Any], dict[str, Image.Image]]
+"""Numbers, and sheets by name."""
 SHOWN = 4
 """Best, median and worst pictures on a sheet, so many of each."""
 
@@ -38,87 +38,20 @@ class Plan:
     """What to measure."""
 
     splits: tuple[str, ...] | None = None
-    """Of pictures to redraw, see :data:`~dcar_edu.metrics.splits.SPLITS`; None: all there are."""
+    """Of pictures to redraw, see :data:`~dcar_edu.metrics.splits.SPLITS`; None: all there are, or
+    none where there is a reference."""
     resolution: int | None = None
     """None: the model's own."""
     pictures: int = 512
-    """Of each split; 0: redraw none."""
+    """Of each split, and of a reference whose captions are not drawn; 0: redraw none."""
     prompts: int = 512
-    """Of what the model learnt; 0: draw none."""
+    """Of what the model learnt, or of the reference; 0: draw none."""
     sampling: Sampling = field(default_factory=Sampling)
     seed: int = 0
-
-
-@dataclass
-class Progress:
-    """Says how far a part is: at its end, and before that every ten seconds."""
-
-    say: Callable[[str], None]
-
-    def begin(self, part: str, total: int) -> None:
-        """Start counting."""
-        self.part, self.total, self.done, self.said = part, total, 0, time.monotonic()
-
-    def add(self, count: int) -> None:
-        """So many more are done."""
-        self.done += count
-        if self.done >= self.total or time.monotonic() - self.said > 10:
-            self.say(f"{self.part}: {self.done}/{self.total}")
-            self.said = time.monotonic()
-
-    def watch(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Count pictures as they pass; a batch counts when the next one is asked for."""
-        for batch in batches:
-            yield batch
-            self.add(len(batch))
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was measured, and sheets of what it looks like."""
-
-    numbers: dict[str, Any]
-    """Plain numbers, as in ``evaluation.json``."""
-    sheets: dict[str, Image.Image]
-    """By name: a split, or ``prompts``."""
-
-    @classmethod
-    def read(cls, folder: str | os.PathLike) -> Self:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            ValueError: no evaluation in this folder.
-        """
-        path = Path(folder) / "evaluation.json"
-        try:
-            numbers = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValueError(
-                f"no evaluation at '{path}': {error}. Give the folder that dcar evaluate wrote."
-            ) from error
-        names = [*numbers["splits"], *(["prompts"] if "prompts" in numbers else [])]
-        return cls(numbers, {name: Image.open(path.with_name(f"{name}.webp")) for name in names})
-
-    def markdown(self) -> str:
-        """The tables."""
-        return table(self.numbers)
-
-    def save(self, folder: str | os.PathLike) -> Path:
-        """Write ``evaluation.md``, ``evaluation.json`` and a sheet each as WebP."""
-        folder = Path(folder)
-        text = json.dumps(self.numbers, indent=1, ensure_ascii=False)
-        checkpoint.write_atomically(folder / "evaluation.json", text.encode())
-        links = "".join(f"\n![{_alt(name)}]({name}.webp)\n" for name in self.sheets)
-        checkpoint.write_atomically(folder / "evaluation.md", (self.markdown() + links).encode())
-        for name, picture in self.sheets.items():
-            images.save(picture, folder / f"{name}.webp")
-        return folder
-
-
-def _alt(name: str) -> str:
-    if name == "prompts":
-        return "Drawn from prompts (left of each pair) beside the pictures they describe"
-    return f"Split {name}: original, discrete path, hybrid path; best, median and worst"
+    reference: Reference | None = None
+    """Pictures from elsewhere, to be judged in place of those of this library."""
+    features: str = "efficientnet"
+    """Whose features distances between sets look at, see :mod:`dcar_edu.metrics.networks`."""
 
 
 def evaluate(
@@ -142,29 +75,42 @@ def evaluate(
     """
     plan, device = plan or Plan(), subject.tokenizer.device
     resolution = subject.resolution(plan.resolution)
-    splits = plan.splits or tuple(s for s in SPLITS if s != LEARNT or subject.learnt)
+    splits = plan.splits
+    if splits is None:
+        usual = tuple(s for s in SPLITS if s != LEARNT or subject.learnt)
+        splits = () if plan.reference else usual
     check_splits(splits, subject.learnt)
-    draws = subject.whole is not None and plan.prompts > 0
+    draws = subject.whole is not None and plan.prompts > 0 and plan.reference is None
     if draws and alignment is None:
         alignment = load_alignment(device)
     features = alignment.eyes if alignment else load_features(device)
-    numbers, sheets = _heading(subject, plan, resolution), {}
-    progress = Progress(say)
-    for split in splits if plan.pictures else ():
-        began = time.monotonic()
-        pictures = choose_pictures(split, resolution, plan.pictures, plan.seed, subject.learnt)
-        progress.begin(split, len(pictures))
-        numbers["splits"][split], sheets[split] = _redraw(
-            subject.tokenizer, pictures, features, plan.seed, progress
-        )
-        numbers["seconds"][split] = round(time.monotonic() - began, 1)
+    tools = Tools(features, load_network(plan.features, features), Progress(say))
+    jobs: dict[str, Callable[[], Found]] = {
+        split: partial(_redraw, subject, plan, split, resolution, tools)
+        for split in (splits if plan.pictures else ())
+    }
     if draws and alignment is not None:
+        jobs["prompts"] = partial(_prompt, subject, plan, resolution, alignment, tools)
+    if plan.reference is not None:
+        jobs["reference"] = partial(_compare, subject, plan, plan.reference, resolution, tools)
+    numbers, sheets = _heading(subject, plan, resolution), dict[str, Image.Image]()
+    for name, job in jobs.items():
         began = time.monotonic()
-        numbers["prompts"], sheets["prompts"] = _prompt(
-            subject, plan, resolution, alignment, progress
-        )
-        numbers["seconds"]["prompts"] = round(time.monotonic() - began, 1)
+        (numbers["splits"] if name in splits else numbers)[name], drawn = job()
+        numbers["seconds"][name] = round(time.monotonic() - began, 1)
+        sheets |= drawn
     return Evaluation(_rounded(numbers), sheets)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What every part of an evaluation needs."""
+
+    features: EfficientNetFeatures
+    """For the perceptual distance."""
+    network: Network
+    """For distances between sets."""
+    progress: Progress
 
 
 def _heading(subject: Subject, plan: Plan, resolution: int) -> dict[str, Any]:
@@ -172,7 +118,7 @@ def _heading(subject: Subject, plan: Plan, resolution: int) -> dict[str, Any]:
     return {
         "model": subject.name,
         "resolution": resolution,
-        "features": "EfficientNet-Lite0",
+        "features": TITLES[plan.features],
         "seed": plan.seed,
         "sampling": asdict(plan.sampling),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -182,21 +128,14 @@ def _heading(subject: Subject, plan: Plan, resolution: int) -> dict[str, Any]:
     }
 
 
-def _redraw(
-    tokenizer: HybridTokenizer,
-    pictures: Pictures,
-    features: EfficientNetFeatures,
-    seed: int,
-    progress: Progress,
-) -> tuple[dict[str, Any], Image.Image]:
+def _redraw(subject: Subject, plan: Plan, split: str, resolution: int, tools: Tools) -> Found:
     """Numbers of the pictures of one split, and the sheet of the best, median and worst."""
-    batches = progress.watch(pictures.batches(tokenizer.device))
-    found = judge_pictures(tokenizer, batches, features=features)
-    numbers: dict[str, Any] = dict(summary(found, tokenizer.config.num_codes))
-    for path in PATHS:
-        name = f"rkid_efficientnet_{path}"
-        numbers |= paired_kid(found["pooled"], found[f"pooled_{path}"], name, seed)
-    numbers["images"] = len(pictures)
+    tokenizer = subject.tokenizer
+    pictures = choose_pictures(split, resolution, plan.pictures, plan.seed, subject.learnt)
+    tools.progress.begin(split, len(pictures))
+    batches = tools.progress.watch(pictures.batches(tokenizer.device))
+    found = judge_pictures(tokenizer, batches, features=tools.features, network=tools.network)
+    numbers = redrawn_numbers(found, tokenizer.config.num_codes, tools.network.name, plan.seed)
     quality = found["psnr_hybrid"]
     cells = []
     for kind, places in extremes(quality.argsort(descending=True).tolist(), SHOWN).items():
@@ -206,25 +145,27 @@ def _redraw(
         for place, *shown in zip(places, originals, *drawn, strict=True):
             words = f"{kind}, {quality[place]:.1f} dB: {pictures.examples[place].caption}"
             cells.append((shown, words))
-    return numbers, sheet(cells, columns=2)
+    return numbers, {split: sheet(cells, columns=2)}
 
 
 def _prompt(
-    subject: Subject, plan: Plan, resolution: int, alignment: Alignment, progress: Progress
-) -> tuple[dict[str, Any], Image.Image]:
+    subject: Subject, plan: Plan, resolution: int, alignment: Alignment, tools: Tools
+) -> Found:
     """Numbers of the prompts, and the sheet of the best, median and worst drawings."""
     model = subject.whole
     assert model is not None
     split = LEARNT if subject.learnt else "train"
     pictures = choose_pictures(split, resolution, plan.prompts, plan.seed, subject.learnt)
-    progress.begin("prompts", len(pictures))
-    drawn = draw_prompts(model, pictures, plan.sampling, alignment, plan.seed, progress.add)
+    tools.progress.begin("prompts", len(pictures))
+    count, network = tools.progress.add, tools.network
+    drawn = draw_prompts(model, pictures, plan.sampling, alignment, network, plan.seed, count)
     labels = [example.label for example in pictures.examples]
     candidates = [concept.label for concept in pictures.data.concepts]
-    numbers, places = judge_prompts(drawn, labels, candidates, alignment, plan.seed)
-    if split != LEARNT:
-        del numbers["token_match"]  # nobody says that it learnt these
-    return {"split": split, **numbers}, _drawings(model, pictures, drawn, places)
+    numbers, places = judge_prompts(drawn, labels, candidates, alignment, network.name, plan.seed)
+    if split != LEARNT:  # nobody says that it learnt these
+        numbers = {name: found for name, found in numbers.items() if "token_match" not in name}
+    shown = _drawings(model, pictures, drawn, places)
+    return {"split": split, **numbers}, {"prompts": shown}
 
 
 def _drawings(model: DCAR, pictures: Pictures, drawn: Drawn, ranked: Places) -> Image.Image:
@@ -240,6 +181,25 @@ def _drawings(model: DCAR, pictures: Pictures, drawn: Drawn, ranked: Places) -> 
             words = f"{kind}, rank {ahead[place] + 1}: {pictures.examples[place].caption}"
             cells.append((shown, words))
     return sheet(cells, columns=4)
+
+
+def _compare(
+    subject: Subject, plan: Plan, reference: Reference, resolution: int, tools: Tools
+) -> Found:
+    """Numbers and sheets of a reference; its captions are drawn where there are some."""
+    draws = subject.whole is not None and plan.prompts > 0 and bool(reference.captions)
+    count = plan.prompts if draws else plan.pictures
+    tools.progress.begin("reference", count)
+    numbers, sheets = compare(
+        subject,
+        read_batches(reference, resolution, count, plan.seed),
+        sampling=plan.sampling if draws else None,
+        features=tools.features,
+        network=tools.network,
+        seed=plan.seed,
+        count=tools.progress.add,
+    )
+    return {**asdict(reference), **numbers}, sheets
 
 
 def _rounded(value: Any) -> Any:

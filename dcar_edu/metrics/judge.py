@@ -6,8 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcar_edu.features import EfficientNetFeatures, load_features, perceptual_distance
-from dcar_edu.metrics.distribution import kid
+from dcar_edu.features import (
+    EfficientNetFeatures,
+    ImageFeatures,
+    load_features,
+    perceptual_distance,
+)
+from dcar_edu.metrics.distances import paired_distances
+from dcar_edu.metrics.distribution import kid, mean_interval
+from dcar_edu.metrics.networks import Network
 from dcar_edu.metrics.reconstruction import psnr, ssim
 from dcar_edu.tokenizer.hybrid import HybridTokenizer
 from dcar_edu.tokenizer.latents import images_of
@@ -54,18 +61,22 @@ def judge_pictures(
     batches: Iterable[Any],
     *,
     features: EfficientNetFeatures | None = None,
+    network: Network | None = None,
 ) -> dict[str, Tensor]:
     """The numbers of every picture, of which :func:`judge_tokenizer` gives the means.
+
+    A batch is dropped when the next one comes; what stays is a few numbers and vectors a picture.
 
     Args:
         tokenizer: as there.
         batches: as there.
         features: as there.
+        network: whose vectors distances between sets will look at; EfficientNet's if not given.
 
     Returns:
         With ``PATH`` in ``hybrid`` and ``discrete``: ``psnr_PATH``, ``ssim_PATH`` and
         ``perceptual_PATH``, each ``(n,)``; features ``pooled`` of the originals and
-        ``pooled_PATH`` of what came back ``(n, 1280)``; ``indices`` and ``cosine`` of all tokens.
+        ``pooled_PATH`` of what came back ``(n, d)``; ``indices`` and ``cosine`` of all tokens.
     """
     features = features or load_features(tokenizer.device)
     was_training = {module: module.training for module in tokenizer.modules()}
@@ -73,9 +84,10 @@ def judge_pictures(
     rows: dict[str, list[Tensor]] = {}
     try:
         for batch in batches:
-            images = images_of(batch)
-            for name, values in _measure(tokenizer, images.to(tokenizer.device), features).items():
+            images = images_of(batch).to(tokenizer.device)
+            for name, values in _measure(tokenizer, images, features, network).items():
                 rows.setdefault(name, []).append(values.cpu())
+            del batch, images  # before the next batch is asked for
     finally:
         for module, mode in was_training.items():
             module.training = mode
@@ -83,7 +95,10 @@ def judge_pictures(
 
 
 def _measure(
-    tokenizer: HybridTokenizer, images: Tensor, features: EfficientNetFeatures
+    tokenizer: HybridTokenizer,
+    images: Tensor,
+    features: EfficientNetFeatures,
+    network: Network | None,
 ) -> dict[str, Tensor]:
     """Every per-picture number of one batch."""
     encoded = tokenizer.encode(images)
@@ -91,7 +106,7 @@ def _measure(
     found = {
         "indices": encoded.indices.flatten(),
         "cosine": torch.cosine_similarity(encoded.latents, encoded.quantized, dim=1).flatten(),
-        "pooled": seen.pooled.float(),
+        "pooled": _vectors(network, images, seen),
     }
     for path, residuals in zip(PATHS, (encoded.residuals, None), strict=True):
         drawn = tokenizer.decode(encoded.indices, residuals).to(images)
@@ -99,12 +114,26 @@ def _measure(
         found[f"psnr_{path}"] = psnr(drawn, images)
         found[f"ssim_{path}"] = ssim(drawn, images)
         found[f"perceptual_{path}"] = perceptual_distance(redrawn.taps, seen.taps).float()
-        found[f"pooled_{path}"] = redrawn.pooled.float()
+        found[f"pooled_{path}"] = _vectors(network, drawn, redrawn)
     return found
 
 
-def summary(found: dict[str, Tensor], num_codes: int) -> dict[str, float]:
+def _vectors(network: Network | None, images: Tensor, seen: ImageFeatures) -> Tensor:
+    """What distances between sets look at; EfficientNet has seen the pictures already."""
+    if network is None or network.name == "efficientnet":
+        return seen.pooled.float()
+    return network.see(images).float()
+
+
+def summary(
+    found: dict[str, Tensor], num_codes: int, network: str = "efficientnet"
+) -> dict[str, float]:
     """Means, set distances and code use out of :func:`judge_pictures`'s numbers.
+
+    Args:
+        found: from there.
+        num_codes: of the codebook.
+        network: whose vectors ``pooled`` are.
 
     Raises:
         ValueError: fewer than two pictures.
@@ -121,6 +150,35 @@ def summary(found: dict[str, Tensor], num_codes: int) -> dict[str, float]:
         for name in ("psnr", "ssim", "perceptual"):
             result[f"{name}_{path}"] = found[f"{name}_{path}"].mean().item()
         distance = kid(found["pooled"], found[f"pooled_{path}"], paired=True)
-        result[f"rkid_efficientnet_{path}"] = 1000 * distance
+        result[f"rkid_{network}_{path}"] = 1000 * distance
     result |= {"usage": used.usage, "perplexity": used.perplexity}
     return result | {"cosine": found["cosine"].mean().item(), "images": float(pictures)}
+
+
+def redrawn_numbers(
+    found: dict[str, Tensor], num_codes: int, network: str, seed: int
+) -> dict[str, Any]:
+    """:func:`summary`, the Fréchet distance, and a 95 % bootstrap interval of every number.
+
+    Args:
+        found: from :func:`judge_pictures`.
+        num_codes: of the codebook.
+        network: whose vectors ``pooled`` are.
+        seed: of the bootstrap.
+
+    Returns:
+        Also ``rfid_NETWORK_PATH``, and ``NAME_interval`` of all that is measured of each picture
+        or of two sets of pictures.
+
+    Raises:
+        ValueError: fewer than two pictures.
+    """
+    numbers: dict[str, Any] = dict(summary(found, num_codes, network))
+    for path in PATHS:
+        for name in (f"psnr_{path}", f"ssim_{path}", f"perceptual_{path}"):
+            generator = torch.Generator().manual_seed(seed)
+            numbers[f"{name}_interval"] = mean_interval(found[name], generator=generator)
+        numbers |= paired_distances(
+            found["pooled"], found[f"pooled_{path}"], network, seed, before="r", after=f"_{path}"
+        )
+    return numbers | {"images": int(numbers["images"])}

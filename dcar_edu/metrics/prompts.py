@@ -8,12 +8,17 @@ import torch
 from torch import Tensor
 
 from dcar_edu.drawing import in_chunks
-from dcar_edu.metrics.alignment import Alignment, ahead, picture_features, rank
-from dcar_edu.metrics.distribution import mean_interval, paired_kid
+from dcar_edu.metrics.alignment import Alignment, ahead, picture_features
+from dcar_edu.metrics.distances import paired_distances
+from dcar_edu.metrics.distribution import mean_interval
 from dcar_edu.metrics.judge import PATHS
+from dcar_edu.metrics.networks import Network
 from dcar_edu.metrics.splits import Pictures
 from dcar_edu.metrics.tokens import token_match
 from dcar_edu.pipeline import DCAR
+
+NAMES = (*PATHS, "real")
+"""What is looked at: drawings by path, and the real pictures."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,9 @@ class Drawn:
     originals: Tensor
     """Tokens of the real pictures, int64 ``(n, h, w)``."""
     features: dict[str, Tensor]
-    """``hybrid``, ``discrete`` and ``real``: ``(n, 1280)``."""
+    """EfficientNet's, of ``hybrid``, ``discrete`` and ``real``: ``(n, 1280)``."""
+    seen: dict[str, Tensor]
+    """Those that distances between sets look at, by the same names: ``(n, d)``."""
 
 
 @torch.no_grad()
@@ -49,35 +56,40 @@ def draw_prompts(
     pictures: Pictures,
     sampling: Sampling,
     alignment: Alignment,
+    network: Network,
     seed: int,
     count: Callable[[int], None],
 ) -> Drawn:
     """Draw the captions of ``pictures`` at their size; picture i has the seed ``seed + i``.
 
-    ``count`` is told of each lot of pictures when it is done.
+    Distances between sets will look at the features of ``network``. ``count`` is told of each lot
+    of pictures when it is done.
     """
     found: dict[str, list[Tensor]] = {}
     size = (pictures.data.resolution,) * 2
     chunks = in_chunks([example.caption for example in pictures.examples], seed)
     for (prompts, seeds), real in zip(chunks, pictures.batches(model.device), strict=True):
-        indices, residuals = _draw(model, prompts, seeds, size, sampling)
+        indices, residuals = draw_lot(model, prompts, seeds, size, sampling)
         seen = {
             "indices": indices,
             "residuals": residuals,
             "originals": model.tokenizer.encode(real).indices,
-            "real": picture_features(alignment.eyes, real),
         }
-        for path, extra in zip(PATHS, (residuals, None), strict=True):
-            seen[path] = picture_features(alignment.eyes, model.tokenizer.decode(indices, extra))
+        drawn = [model.tokenizer.decode(indices, extra) for extra in (residuals, None)]
+        for name, shown in zip(NAMES, (*drawn, real), strict=True):
+            seen[name] = picture_features(alignment.eyes, shown)
+            same = network.name == "efficientnet"
+            seen[f"seen_{name}"] = seen[name] if same else network.see(shown)
         for name, values in seen.items():
             found.setdefault(name, []).append(values.cpu())
         count(len(prompts))
     whole = {name: torch.cat(parts) for name, parts in found.items()}
-    features = {name: whole.pop(name) for name in (*PATHS, "real")}
-    return Drawn(**whole, features=features)
+    features = {name: whole.pop(name) for name in NAMES}
+    seen = {name: whole.pop(f"seen_{name}") for name in NAMES}
+    return Drawn(**whole, features=features, seen=seen)
 
 
-def _draw(
+def draw_lot(
     model: DCAR, prompts: list[str], seeds: list[int], size: tuple[int, int], how: Sampling
 ) -> tuple[Tensor, Tensor]:
     """Tokens and residuals of one lot; residuals of no steps are zero: the discrete path."""
@@ -111,22 +123,28 @@ class Places:
 
 @torch.no_grad()
 def judge_prompts(
-    drawn: Drawn, labels: Sequence[str], candidates: Sequence[str], alignment: Alignment, seed: int
+    drawn: Drawn,
+    labels: Sequence[str],
+    candidates: Sequence[str],
+    alignment: Alignment,
+    network: str,
+    seed: int,
 ) -> tuple[dict[str, Any], Places]:
-    """Retrieval and distance of both paths, with the real pictures as the ceiling.
+    """Retrieval and distances of both paths, with the real pictures as the ceiling.
 
     Args:
         drawn: from :func:`draw_prompts`.
         labels: the right label of each prompt.
         candidates: all labels that compete, each once.
         alignment: says which label a picture shows.
+        network: whose features ``drawn.seen`` are.
         seed: of the bootstrap.
 
     Returns:
         ``prompts``, ``candidates``, ``chance``, ``token_match``; for each path and the real
-        pictures ``r1``, ``r1_interval`` (95 %) and ``r5``; for each path ``kid_efficientnet``
-        (x1000, drawn against real pictures of the same prompts, no drawing against its own
-        picture) and its interval. And where each picture's label was ranked.
+        pictures ``r1`` and ``r5``; for each path ``kid_NETWORK`` (x1000, drawn against real
+        pictures of the same prompts, no drawing against its own picture) and ``fid_NETWORK``. With
+        each its 95 % interval ``NAME_interval``. And where each picture's label was ranked.
     """
     place = {label: number for number, label in enumerate(candidates)}
     wanted = torch.tensor([place[label] for label in labels])
@@ -135,20 +153,25 @@ def judge_prompts(
         "prompts": len(labels),
         "candidates": len(candidates),
         "chance": 1 / len(candidates),
-        "token_match": token_match(drawn.indices, drawn.originals).mean().item(),
     }
+    found |= _share("token_match", token_match(drawn.indices, drawn.originals), seed)
     places, margin = {}, torch.zeros(0)
-    for path in (*PATHS, "real"):
-        features = drawn.features[path]
-        similarity = alignment.place(features).cpu() @ words.T
-        places[path] = ahead(similarity, wanted)
-        result, first = rank(similarity, wanted), (places[path] == 0).double()
-        interval = mean_interval(first, generator=torch.Generator().manual_seed(seed))
-        found[path] = {"r1": result.r1, "r1_interval": interval, "r5": result.r5}
-        if path == "hybrid":
+    for name in NAMES:
+        similarity = alignment.place(drawn.features[name]).cpu() @ words.T
+        places[name] = ahead(similarity, wanted)
+        found[name] = {}
+        for k in (1, 5):
+            found[name] |= _share(f"r{k}", places[name] < k, seed)
+        if name == "hybrid":
             own = similarity.gather(1, wanted[:, None])[:, 0]
             others = similarity.scatter(1, wanted[:, None], -2.0)
             margin = own - others.max(1).values
-        if path != "real":
-            found[path] |= paired_kid(drawn.features["real"], features, "kid_efficientnet", seed)
+        if name != "real":
+            found[name] |= paired_distances(drawn.seen["real"], drawn.seen[name], network, seed)
     return found, Places(places, margin)
+
+
+def _share(name: str, values: Tensor, seed: int) -> dict[str, Any]:
+    """The mean of one number a picture, and its interval."""
+    ends = mean_interval(values.double(), generator=torch.Generator().manual_seed(seed))
+    return {name: values.double().mean().item(), f"{name}_interval": ends}

@@ -80,7 +80,7 @@ def test_the_card_says_what_the_folder_and_the_facts_say(folder, found):
         "On an abacus, float32, torch 2.13.0. L1 + 3 x MSE.",
         "## Limits\nRabbits only.\n",
         "Fluent emoji (MIT), Noto emoji (Apache-2.0)",
-        "not comparable with FID",
+        "not comparable with published LPIPS, KID or FID",
     ):
         assert words in text
     for name in ("samples", "held_out_concepts", "prompts", "losses"):

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from dcar_edu.data import HubPictures, HubStream, hub
+from dcar_edu.data import stored as rows
 
 datasets = pytest.importorskip("datasets")
 
@@ -119,13 +120,13 @@ def test_what_cannot_be_read_is_said(parquet, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="row 0 of the data set .* has no caption, got ''"):
         HubPictures(str(tmp_path / "mute"), 16, **COLUMNS).examples()
     data = HubPictures(parquet, 16, **COLUMNS)
-    monkeypatch.setattr(hub, "_bytes", lambda *_: b"no picture")
+    monkeypatch.setattr(hub, "picture_bytes", lambda *_: b"no picture")
     with pytest.raises(ValueError, match="row 3 of the data set .* cannot be read as a picture"):
         data.render([data[3]])
 
 
 def test_without_the_library_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    monkeypatch.setattr(hub.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(rows.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"pip install 'dcar_edu\[train\]'"):
         HubPictures("somebody/pictures", 16)

@@ -12,7 +12,10 @@ from dcar_edu.checkpoint import save_module
 from dcar_edu.data import CaptionedEmoji
 from dcar_edu.metrics import judge_tokenizer, kid, retrieval, token_match
 from dcar_edu.metrics.alignment import picture_features
-from dcar_edu.metrics.evaluation import Plan, Progress, Sampling, evaluate
+from dcar_edu.metrics.evaluation import Plan, Sampling, evaluate
+from dcar_edu.metrics.frechet import frechet_of_features
+from dcar_edu.metrics.judge import PATHS, judge_pictures
+from dcar_edu.metrics.progress import Progress
 from dcar_edu.metrics.splits import SPLITS, Learnt, choose_pictures
 from dcar_edu.metrics.subject import Subject
 
@@ -35,9 +38,13 @@ def test_pictures_are_judged_as_judge_tokenizer_does(subject, alignment, found):
     assert len(pictures) == 7
     wanted = judge_tokenizer(subject.tokenizer, pictures.batches(), features=alignment.eyes)
     numbers = dict(found.numbers["splits"]["held_out_colours"])
-    for path in ("hybrid", "discrete"):
-        low, high = numbers.pop(f"rkid_efficientnet_{path}_interval")
-        assert low <= high
+    every = judge_pictures(subject.tokenizer, pictures.batches(), features=alignment.eyes)
+    for path in PATHS:
+        value = frechet_of_features(every["pooled"], every[f"pooled_{path}"])
+        wanted[f"rfid_efficientnet_{path}"] = value
+        for name in ("psnr", "ssim", "perceptual", "rkid_efficientnet", "rfid_efficientnet"):
+            low, high = numbers.pop(f"{name}_{path}_interval")
+            assert low <= numbers[f"{name}_{path}"] <= high, name
     assert numbers.keys() == wanted.keys()
     for name, value in wanted.items():
         assert numbers[name] == pytest.approx(value, abs=2e-6), name
@@ -65,12 +72,22 @@ def test_both_paths_are_judged_on_tokens_drawn_once(subject, alignment, learnt, 
         assert (found[path]["r1"], found[path]["r5"]) == pytest.approx(
             (wanted.r1, wanted.r5), abs=1e-5
         )
-        low, high = found[path]["r1_interval"]
-        assert low <= found[path]["r1"] <= high
+        names = {"r1", "r5"}
         if path != "real":
+            names |= {"kid_efficientnet", "fid_efficientnet"}
             seen = [picture_features(alignment.eyes, x) for x in (real, shown)]
-            value = 1000 * kid(*seen, paired=True)
-            assert found[path]["kid_efficientnet"] == pytest.approx(value, rel=0.02, abs=0.02)
+            for name, value in (
+                ("kid", 1000 * kid(*seen, paired=True)),
+                ("fid", frechet_of_features(*seen)),
+            ):
+                stored = found[path][f"{name}_efficientnet"]
+                assert stored == pytest.approx(value, rel=0.02, abs=0.02)
+        assert found[path].keys() == names | {f"{name}_interval" for name in names}
+        for name in names:
+            low, high = found[path][f"{name}_interval"]
+            assert low <= found[path][name] <= high
+    low, high = found["token_match_interval"]
+    assert low <= found["token_match"] <= high
     originals = subject.tokenizer.encode(real).indices
     assert found["token_match"] == pytest.approx(
         token_match(tokens, originals).mean().item(), abs=1e-6
@@ -127,7 +144,7 @@ def test_a_model_that_lists_nothing_is_asked_for_the_data_it_may_know(subject, a
     prompts = found.numbers["prompts"]
     assert (prompts["split"], prompts["prompts"]) == ("train", 4)
     assert prompts["candidates"] == len(CaptionedEmoji("train", 32).concepts) > 1000
-    assert "token_match" not in prompts
+    assert not [name for name in prompts if "token_match" in name]
     assert "tokens redrawn" not in found.markdown()
 
 
@@ -195,7 +212,7 @@ def test_the_shipped_model_lists_what_it_learnt():
 
 def test_progress_now_and_then(monkeypatch):
     now, said = [0.0], []
-    monkeypatch.setattr("dcar_edu.metrics.evaluation.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("dcar_edu.metrics.progress.time.monotonic", lambda: now[0])
     progress = Progress(said.append)
     progress.begin("prompts", 9)
     for seconds, count in ((4, 2), (7, 2), (3, 2), (1, 3)):

@@ -27,7 +27,8 @@ SAMPLING = {"num_steps": 12, "guidance": 4.5, "temperature": 1.5}
 
 def test_two_rows_a_split():
     assert redrawn({"train": SPLIT}).splitlines() == [
-        "| split | path | PSNR, dB | SSIM | perceptual | rKID | codes used, perplexity |",
+        "| split | path | PSNR, dB | SSIM | perceptual | rKID, EfficientNet | "
+        "codes used, perplexity |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         "| train, 37 pictures | hybrid | 21.13 | 0.800 | 0.501 | 12.3 [11.0, 14.0] | 97 %, 775 |",
         "|  | discrete | 19.50 | 0.700 | 0.600 | -0.5 [-1.0, 0.2] |  |",
@@ -36,7 +37,7 @@ def test_two_rows_a_split():
 
 def test_a_row_a_path_and_the_ceiling_and_chance():
     assert prompts(PROMPTS).splitlines() == [
-        "| drawn by | R@1, % | R@5, % | gKID | tokens redrawn, % |",
+        "| drawn by | R@1, % | R@5, % | gKID, EfficientNet | tokens redrawn, % |",
         "| --- | --- | --- | --- | --- |",
         "| hybrid | 31.0 [27.5, 35.1] | 53.0 | 100.0 [90.0, 110.1] | 91.5 |",
         "| discrete | 25.0 [20.0, 30.0] | 50.0 | 120.0 [95.0, 130.0] | the same |",
@@ -48,7 +49,7 @@ def test_a_row_a_path_and_the_ceiling_and_chance():
 def test_where_the_learnt_pictures_are_unknown_the_last_column_is_missing():
     unknown = {name: value for name, value in PROMPTS.items() if name != "token_match"}
     lines = prompts(unknown).splitlines()
-    assert lines[0].endswith("| gKID |")
+    assert lines[0].endswith("| gKID, EfficientNet |")
     assert {line.count("|") for line in lines} == {5}
     few = prompts({**PROMPTS, "chance": 1 / 3}).splitlines()[-1]
     assert few.startswith("| by chance | 33.33 | 100.00 |")
@@ -62,7 +63,7 @@ def test_the_page_says_what_it_measured_and_never_fid_alone():
     text = table(numbers)
     assert text.startswith("# emoji-9 at 96 px\n")
     for words in ("41 prompts that it learnt", "560 candidates", "12 steps with guidance 4.5",
-                  "EfficientNet-Lite0 features, not comparable with FID",
+                  "EfficientNet-Lite0, and not comparable with published LPIPS, KID or FID",
                   "Seed 8, cpu, torch 2.13.0."):  # fmt: skip
         assert words in text
     numbers["prompts"] = PROMPTS | {"split": "train"}
