@@ -72,6 +72,8 @@ class Drawing:
     schedule_on: str = "hidden"
     noise: Sequence[tuple[Tensor, Tensor]] | None = None
     """Stored uniform numbers instead of the sources', see :func:`sample_tokens`."""
+    order: str = "confidence"
+    """Of unmasking, see :func:`sample_tokens`."""
 
     def steps(self) -> Iterator[SamplingStep]:
         """Run the sampler, one record a step."""
@@ -93,6 +95,7 @@ class Drawing:
             self.model.config.num_codes,
             num_steps=self.num_steps,
             temperature=self.temperature,
+            order=self.order,
             initial=self.initial,
             generator=self.sources,
             noise=self.noise,

@@ -4,22 +4,17 @@ Weights and text states are random: they change no time. The text encoder is not
 """
 
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dcar_edu import images
-from dcar_edu.drawing import Drawing, seeds
+from dcar_edu.bench.pictures import GUIDANCE, Drawn, draw_ours, random_generator, random_words
+from dcar_edu.bench.timing import Stopwatch, with_threads
 from dcar_edu.generator import GeneratorConfig, GeneratorOutput, MaskedGenerator, sample_tokens
-from dcar_edu.generator.guidance import Guidance
 from dcar_edu.tokenizer import HybridTokenizer, TokenizerConfig
 
-Result = TypeVar("Result")
-GUIDANCE = 4.5
 WORDS = (32, 300)
 """Lengths of text at which keeping the words is timed."""
 
@@ -74,15 +69,6 @@ class Overhead:
         return self.residual_seconds / self.passes_seconds
 
 
-def random_generator(config: GeneratorConfig) -> MaskedGenerator:
-    """A generator in eval mode, none of whose layers answers 0 as untrained ones do."""
-    torch.manual_seed(0)
-    model = MaskedGenerator(config).eval()
-    nn.init.xavier_uniform_(model.head.weight)
-    model.residual_head.start(official=True)
-    return model
-
-
 @torch.inference_mode()
 def text_cache(
     model: MaskedGenerator,
@@ -107,23 +93,23 @@ def text_cache(
     Raises:
         ValueError: the two differ in a logit or a hidden state, by however little.
     """
-    text, mask = _text(model, words)
+    text, mask = random_words(model, words)
     shape = (1, *grid)
     model(torch.full(shape, model.mask_id), text, mask)
     kept, again = [], []
     for _ in range(repeats):
-        memory, reading = _timed(lambda: model.read_text(text, mask))
-        seconds = [reading, 0.0]
+        watch = Stopwatch()
+        memory = model.read_text(text, mask)
+        watch.lap("kept")
 
-        def predict(indices: Tensor, step: int, memory=memory, seconds=seconds) -> Tensor:
-            ways = [lambda: model.predict(indices, memory), lambda: model(indices, text, mask)]
-            found: list[GeneratorOutput] = []
-            for way, run in enumerate(ways):
-                output, passed = _timed(run)
-                found.append(output)
-                seconds[way] += passed
-            _check_equal(found, step)
-            return found[0].logits
+        def predict(indices: Tensor, step: int, memory=memory, watch=watch) -> Tensor:
+            watch.lap("sampler")
+            one = model.predict(indices, memory)
+            watch.lap("kept")
+            other = model(indices, text, mask)
+            watch.lap("again")
+            _check_equal((one, other), step)
+            return one.logits
 
         source = torch.Generator().manual_seed(0)
         steps = sample_tokens(
@@ -131,8 +117,8 @@ def text_cache(
         )
         for _ in steps:
             pass
-        kept.append(seconds[0])
-        again.append(seconds[1])
+        kept.append(sum(watch.seconds["kept"]))
+        again.append(sum(watch.seconds["again"]))
     middle = statistics.median
     return Caching(words, grid[0] * grid[1], num_steps, middle(kept), middle(again))
 
@@ -162,11 +148,17 @@ def residual_overhead(
         repeats: timed pictures, after one in a single step that is not timed.
     """
     words = model.config.text_length
-    text, mask = _text(model, words)
-    _picture(model, tokenizer, text, mask, 1, 1)
-    runs = [
-        _picture(model, tokenizer, text, mask, num_steps, residual_steps) for _ in range(repeats)
-    ]
+    text = random_words(model, words)
+
+    def picture(steps: int, of_the_head: int) -> tuple[float, float, float, float]:
+        watch = Stopwatch()
+        draw_ours(watch, model, tokenizer, text, num_steps=steps, residual_steps=of_the_head)
+        parts = Drawn(watch.seconds, steps).parts
+        passes = parts["words"] + parts["passes"]
+        return passes + parts["choice"], passes, parts["head"], parts["decoder"]
+
+    picture(1, 1)
+    runs = [picture(num_steps, residual_steps) for _ in range(repeats)]
     parts = [statistics.median(column) for column in zip(*runs, strict=True)]
     h, w = (side * tokenizer.config.downsample for side in model.config.grid)
     return Overhead(preset, (h, w), words, num_steps, residual_steps, *parts)
@@ -185,10 +177,8 @@ def report(
     Raises:
         ValueError: no such preset.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
     lines: list[str] = []
-    try:
+    with with_threads(threads) as used:
         for preset in presets:
             config = GeneratorConfig.preset(preset)
             if not lines:
@@ -196,11 +186,8 @@ def report(
             tokenizer = HybridTokenizer(TokenizerConfig.preset(preset)).eval()
             found = residual_overhead(preset, random_generator(config), tokenizer, repeats=repeats)
             lines += _overhead_lines(found)
-        threads = torch.get_num_threads()
-    finally:
-        torch.set_num_threads(before)
     lines.append("random weights and text states; the text encoder is not counted")
-    return "\n".join([*lines, f"cpu, {threads} threads, float32, median of {repeats} runs"])
+    return "\n".join([*lines, f"cpu, {used} threads, float32, median of {repeats} runs"])
 
 
 def _cache_lines(preset: str, config: GeneratorConfig, repeats: int) -> list[str]:
@@ -227,44 +214,6 @@ def _overhead_lines(found: Overhead) -> list[str]:
     ]
 
 
-class _Watched(Drawing):
-    """A drawing that knows how long its passes took."""
-
-    passes_seconds = 0.0
-
-    def _passes(self, indices: Tensor) -> list[GeneratorOutput]:
-        outputs, seconds = _timed(lambda: super(_Watched, self)._passes(indices))
-        self.passes_seconds += seconds
-        return outputs
-
-
-def _picture(
-    model: MaskedGenerator,
-    tokenizer: HybridTokenizer,
-    text: Tensor,
-    mask: Tensor,
-    num_steps: int,
-    residual_steps: int,
-) -> tuple[float, float, float, float]:
-    """Seconds of all tokens, of their passes, of the residuals and of the decoder."""
-    cond, first = _timed(lambda: model.read_text(text, mask))
-    null, second = _timed(lambda: model.read_text(None, mask))
-    reading = first + second
-    rows, columns = model.config.grid
-    shape = (1, rows, columns)
-    drawing = _Watched(model, cond, null, shape, num_steps, Guidance(GUIDANCE), 1.5, seeds(0, 1))
-    _, stepping = _timed(lambda: list(drawing.steps()))
-    residuals, residual = _timed(lambda: drawing.residuals(residual_steps, None))
-    _, decoding = _timed(lambda: images.to_pil(tokenizer.decode(drawing.indices, residuals)[0]))
-    return reading + stepping, reading + drawing.passes_seconds, residual, decoding
-
-
-def _text(model: MaskedGenerator, words: int) -> tuple[Tensor, Tensor]:
-    source = torch.Generator().manual_seed(0)
-    states = torch.randn(1, words, model.config.text_width, generator=source)
-    return states, torch.ones(1, words, dtype=torch.bool)
-
-
 def _check_equal(found: Sequence[GeneratorOutput], step: int) -> None:
     kept, again = found
     if not (torch.equal(kept.logits, again.logits) and torch.equal(kept.hidden, again.hidden)):
@@ -272,9 +221,3 @@ def _check_equal(found: Sequence[GeneratorOutput], step: int) -> None:
             f"with its words kept the generator answers otherwise in step {step}. "
             "One of the two is wrong: run the tests of the generator."
         )
-
-
-def _timed(run: Callable[[], Result]) -> tuple[Result, float]:
-    start = time.perf_counter()
-    result = run()
-    return result, time.perf_counter() - start

@@ -1,9 +1,9 @@
 """How fast the nearest code is found: ours, ``torch.cdist`` and vector-quantize-pytorch."""
 
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dcar_edu.bench.timing import alternate, timed, with_threads
 from dcar_edu.tokenizer.quantizer import VectorQuantizer
 
 PEER = "vector-quantize-pytorch"
@@ -109,19 +110,14 @@ def report(*, repeats: int = 3, threads: int | None = None, **sizes: int) -> str
         threads: CPU threads while measuring, restored afterwards; None: as they are.
         sizes: ``num_codes`` and ``channels`` of both contests.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
+    with with_threads(threads) as used:
         lines = _lines(against_cdist(repeats=repeats, **sizes))
         peer = against_peer(repeats=repeats, **sizes)
-        threads = torch.get_num_threads()
-    finally:
-        torch.set_num_threads(before)
     if peer is None:
         lines.append(f"peer not installed: pip install {PEER} (torch must stay as it is)")
     else:
         lines.append(f"peer {_lines(peer)[0]}")
-    return "\n".join([*lines, f"indices equal; {threads} CPU threads, median of {repeats} runs"])
+    return "\n".join([*lines, f"indices equal; {used} CPU threads, median of {repeats} runs"])
 
 
 def _lines(contest: Contest) -> list[str]:
@@ -168,14 +164,16 @@ def _contest(
             f"our indices and those of {against} differ at {different} of {vectors} vectors. "
             "One of the two is wrong: run the tests of the quantizer."
         )
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for _ in range(repeats):
-        for run, times in zip((ours, theirs), seconds, strict=True):
-            start = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - start)
-    mine_median, their_median = map(statistics.median, seconds)
+    runs = {"ours": partial(_seconds, ours), "theirs": partial(_seconds, theirs)}
+    rounds = list(alternate(runs, repeats))
+    mine_median, their_median = (
+        statistics.median(one[side] for one in rounds) for side in ("ours", "theirs")
+    )
     return Contest(against, vectors, mine_median, their_median, megabytes, their_megabytes)
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    return timed(run, repeats=1, warmup=0).median
 
 
 def _peak(run: Callable[[], Tensor]) -> tuple[Tensor, float | None]:

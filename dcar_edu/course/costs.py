@@ -1,34 +1,16 @@
-"""What a training costs: floating-point operations, counted on one step and multiplied.
+"""What a training costs: floating-point operations, counted on one step and multiplied."""
 
-Counted are matrix products and convolutions, forward and backward, as torch's FLOP counter does;
-attention is run as plain matrix products, because the counter knows no CPU kernel for it.
-"""
-
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
+from dcar_edu.bench.flops import count_flops
 from dcar_edu.generator import GeneratorConfig, MaskedGenerator
 from dcar_edu.generator.training import GeneratorTraining, TokenBatch, train_generator
 from dcar_edu.tokenizer import HybridTokenizer, TokenizerConfig
 from dcar_edu.tokenizer.training import TokenizerTraining, train_tokenizer
-
-
-def count_flops(run: Callable[[], object]) -> int:
-    """Floating-point operations of a call, a multiplication and an addition counted as two.
-
-    Example:
-        >>> count_flops(lambda: torch.ones(3, 5) @ torch.ones(5, 7))
-        210
-    """
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        run()
-    return counter.get_total_flops()
 
 
 def tokenizer_flops(

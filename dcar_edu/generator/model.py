@@ -165,9 +165,25 @@ class MaskedGenerator(nn.Module):
         config = self.config
         x = self.tokens(rearrange(indices, "b h w -> b (h w)"))
         x = x + positions(h, w, config.width, config.position_base).to(x)
-        for block, keys, values in zip(self.blocks, memory.keys, memory.values, strict=True):
-            x = block(x, keys, values, memory.mask)
-        return GeneratorOutput(self.head(self.norm(x)), x)
+        return GeneratorOutput(*self.run(x, memory.keys, memory.values, memory.mask))
+
+    def run(
+        self, x: Tensor, keys: tuple[Tensor, ...], values: tuple[Tensor, ...], mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The blocks and the token head: tensors in and out, as ``torch.compile`` likes them.
+
+        Args:
+            x: tokens with their positions ``(b, n, width)``.
+            keys: of the words, one a block.
+            values: likewise.
+            mask: bool ``(b, s)``, True = real word.
+
+        Returns:
+            Logits ``(b, n, num_codes)`` and the last block's raw output ``(b, n, width)``.
+        """
+        for block, key, value in zip(self.blocks, keys, values, strict=True):
+            x = block(x, key, value, mask)
+        return self.head(self.norm(x)), x
 
     def sample_residuals(
         self,
