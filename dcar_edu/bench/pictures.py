@@ -182,13 +182,12 @@ def draw_ours(
     residuals = drawing.residuals(residual_steps, None)
     if residual_steps:
         watch.lap("head")
-    pictures = tokenizer.decode(drawing.indices, residuals)
-    to_host(pictures)
-    watch.lap("decoder")
-    return pictures
+    return finished(watch, tokenizer.decode(drawing.indices, residuals))
 
 
-def to_host(pictures: Tensor) -> None:
-    """Make PIL pictures: a picture counts as drawn when it can be looked at."""
+def finished(watch: Stopwatch, pictures: Tensor) -> Tensor:
+    """Lap the decoder: a picture counts as drawn when PIL has it and it can be looked at."""
     for picture in pictures:
         images.to_pil(picture)
+    watch.lap("decoder")
+    return pictures

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import product
+from typing import Any
 
 import torch
 
@@ -17,13 +19,8 @@ KINDS = {batch: kind for kind, batch in contest.BATCHES.items()}
 
 def parts_report(
     *,
-    preset: str = "small",
     sizes: Sequence[int] = (256, 512),
     batches: Sequence[int] = (1, 8),
-    downsample: int = 32,
-    num_steps: int = 12,
-    residual_steps: int = 20,
-    with_text: bool = True,
     way: str = "eager",
     dtype: str = "float32",
     peak: float | None = None,
@@ -31,17 +28,13 @@ def parts_report(
     clock: str = "wall",
     repeats: int = 3,
     threads: int | None = None,
+    **model: Any,
 ) -> Iterator[str]:
     """Every part of a picture: seconds, share, operations, and how near the device's best.
 
     Args:
-        preset: of generator and tokenizer.
         sizes: pixels of a side.
         batches: pictures drawn together.
-        downsample: ``f``.
-        num_steps: of unmasking.
-        residual_steps: of the head; 0: none.
-        with_text: run the text encoder too.
         way: of :data:`dcar_edu.bench.ours.WAYS`; other than eager is measured beside eager.
         dtype: of weights and numbers.
         peak: TFLOP/s of the device; None: measured.
@@ -49,6 +42,7 @@ def parts_report(
         clock: ``"wall"`` or ``"cpu"``.
         repeats: timed batches.
         threads: CPU threads while measuring, restored afterwards; None: as they are.
+        model: the other options of :func:`dcar_edu.bench.ours.ours`.
 
     Raises:
         ValueError: an option that does not exist or does not go with another.
@@ -59,26 +53,16 @@ def parts_report(
     with with_threads(threads) as used:
         reads = clock_named(clock, threads=used, device=device)
         new_watch = partial(Stopwatch, wait=waits(device), clock=reads)
-        given = None if peak is None else peak * 1e12
-        roof = measure_roof(device, DTYPES[dtype], peak=given, clock=reads)
+        roof = measure_roof(device, DTYPES[dtype], peak=peak and peak * 1e12, clock=reads)
         yield _machine(device, used, dtype, clock, repeats)
+        yield ", ".join(f"{name} {value}" for name, value in model.items())
         yield (
             f"roof: {roof.flops / 1e9:,.0f} GFLOP/s ({'measured' if roof.measured else 'given'}), "
             f"{roof.bytes / 1e9:,.1f} GB/s (measured); random weights"
         )
-        for size, batch in ((size, batch) for size in sizes for batch in batches):
+        for size, batch in product(sizes, batches):
             painters = [
-                ours(
-                    preset,
-                    size=size,
-                    batch=batch,
-                    downsample=downsample,
-                    num_steps=num_steps,
-                    residual_steps=residual_steps,
-                    with_text=with_text,
-                    place=place,
-                    name=f"{preset} f{downsample} {name}",
-                )
+                ours(size=size, batch=batch, place=place, name=name, **model)
                 for name, place in places.items()
             ]
             found = components.break_down(
@@ -121,7 +105,7 @@ def peers_report(
         new_watch = partial(Stopwatch, wait=waits(device), clock=reads)
         yield _machine(device, used, "float32", clock, repeats)
         yield "random weights, guidance on, text states given; bodies within 5 % of each other"
-        for size, batch in ((size, batch) for size in sizes for batch in batches):
+        for size, batch in product(sizes, batches):
             painters = contestants(size, batch, Place(device))
             results = contest.compare(painters, repeats=repeats, limit=limit, new_watch=new_watch)
             yield ""

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dcar_edu.bench import sample
+from dcar_edu.bench import pictures, sample, timing
 from dcar_edu.drawing import Drawing, seeds
 from dcar_edu.generator import GeneratorConfig, MaskedGenerator, sampling
 from dcar_edu.generator.guidance import Guidance
@@ -15,7 +15,7 @@ from dcar_edu.tokenizer import HybridTokenizer, TokenizerConfig
 
 @pytest.fixture(scope="module")
 def model():
-    return sample.random_generator(GeneratorConfig.preset("nano", grid=(2, 3), text_length=9))
+    return pictures.random_generator(GeneratorConfig.preset("nano", grid=(2, 3), text_length=9))
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def tokenizer():
 def clock(monkeypatch):
     """A clock that stands still unless a part, made slow, is called."""
     now = [0.0]
-    monkeypatch.setattr(sample.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
 
     def slow(owner, name, *costs):
         """Each call costs the next of ``costs``; a single one is for all calls."""
@@ -44,7 +44,7 @@ def clock(monkeypatch):
 
 def test_weights_are_such_that_words_matter(model):
     """Fresh heads answer 0 whatever they read: then equal logits would say nothing."""
-    text, mask = sample._text(model, 5)
+    text, mask = pictures.random_words(model, 5)
     grid = torch.full((1, 2, 3), model.mask_id)
     with torch.no_grad():
         seen, other = model(grid, text, mask), model(grid, text.roll(1, 2), mask)
@@ -82,22 +82,22 @@ def test_the_least_difference_is_an_error(model, monkeypatch, field):
 
 @torch.no_grad()
 def test_both_ways_draw_the_same_picture_bit_for_bit(model, tokenizer):
-    text, mask = sample._text(model, 9)
+    text, mask = pictures.random_words(model, 9)
 
     class Again(Drawing):
         def _passes(self, indices):
             return [self.model(indices, words, mask) for words in (text, None)]
 
-    pictures, tokens = [], []
+    drawn, tokens = [], []
     for kind in (Drawing, Again):
         memories = [model.read_text(words, mask) for words in (text, None)]
         drawing = kind(model, *memories, (1, 2, 3), 3, Guidance(4.5), 1.5, seeds(5, 1))
         for _ in drawing.steps():
             pass
         tokens.append(drawing.indices)
-        pictures.append(tokenizer.decode(drawing.indices, drawing.residuals(4, None)))
+        drawn.append(tokenizer.decode(drawing.indices, drawing.residuals(4, None)))
     assert torch.equal(*tokens)
-    assert torch.equal(*pictures)
+    assert torch.equal(*drawn)
     assert len(tokens[0].unique()) > 3
 
 
@@ -108,7 +108,7 @@ def test_every_part_of_a_picture_is_counted_once(model, tokenizer, clock):
     clock(sampling, "_uniform", 3)
     clock(MaskedGenerator, "sample_residuals", 5000, 6, 90, 5)
     clock(HybridTokenizer, "decode", 7)
-    clock(sample.images, "to_pil", 10)
+    clock(pictures.images, "to_pil", 10)
     found = sample.residual_overhead("nano", model, tokenizer, num_steps=4, residual_steps=3)
     passes = 2 * 1 + 4 * 2 * 2
     assert found.passes_seconds == passes
