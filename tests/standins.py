@@ -39,10 +39,10 @@ def pocket_preset(patch: pytest.MonkeyPatch) -> None:
 class Letters(nn.Module):
     """A language model that looks letters up."""
 
-    def __init__(self):
+    def __init__(self, width):
         super().__init__()
-        self.letters = nn.Embedding(128, GENERATOR.text_width)
-        self.config = SimpleNamespace(hidden_size=GENERATOR.text_width)
+        self.letters = nn.Embedding(128, width)
+        self.config = SimpleNamespace(hidden_size=width)
 
     def forward(self, input_ids, attention_mask):
         return SimpleNamespace(last_hidden_state=self.letters(input_ids))
@@ -57,10 +57,10 @@ def pieces(prompts, **_):
     return {"input_ids": ids, "attention_mask": mask.long()}
 
 
-def text_encoder(name="letters", *, length=GENERATOR.text_length):
+def text_encoder(name="letters", *, length=GENERATOR.text_length, width=GENERATOR.text_width):
     """In place of `load_text_encoder`: always the same random table."""
     torch.manual_seed(3)
-    return TextEncoder(name, Letters(), pieces, length)
+    return TextEncoder(name, Letters(width), pieces, length)
 
 
 class Features(nn.Module):

@@ -1,20 +1,10 @@
-"""Two real processes on the CPU do what one does, with all weights on each or shared out (FSDP).
-
-``python tests/test_team_processes.py FOLDER ROUNDS`` is what the two processes run.
-"""
+"""Two real processes on the CPU do what one does, with all weights on each or shared out (FSDP)."""
 
 import json
 import math
-import multiprocessing
 import os
-import socket
-import subprocess
-import sys
 from dataclasses import asdict
-from functools import partial
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
-from multiprocessing.connection import wait
-from pathlib import Path
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -26,17 +16,13 @@ from dcar_edu.team import Team
 from dcar_edu.tokenizer.training import Stage, TokenizerTraining, train_tokenizer
 from dcar_edu.tokenizer.training import begin as begin_tokenizer
 
-HERE = Path(__file__).resolve()
-spec = spec_from_file_location("team_parts", HERE.with_name("test_team.py"))
-parts = module_from_spec(spec)
-spec.loader.exec_module(parts)
+from . import test_team as parts
+from .processes import in_two_processes
 
 pytestmark = pytest.mark.timeout(600)  # two processes on a busy core
 
-CASES = [
-    ("whole", "generator"), ("whole", "tokenizer"), ("whole", "gan"), ("fsdp", "generator"),
-    ("fsdp", "gan"),
-]  # fmt: skip
+QUICK = [("whole", "generator"), ("whole", "tokenizer"), ("whole", "gan"), ("fsdp", "gan")]
+ALL = [*QUICK, ("fsdp", "generator")]  # which in_float32 tries too, two steps long
 
 
 def begun(kind, team, rounds):
@@ -138,19 +124,16 @@ def drift(team, folder):
         state.save(folder)
 
 
-def work(rank, port, folder, rounds):
+def work(folder, rounds):
     """One process of two."""
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2",
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
-    )  # fmt: skip
     from dcar_edu.runs.teams import make_team
 
+    rank = int(os.environ["RANK"])
     for name, fsdp in (("whole", "false"), ("fsdp", "true")):
         os.environ["ACCELERATE_USE_FSDP"] = fsdp
         team = make_team()
         assert (team.rank, team.size, team.sharded) == (rank, 2, fsdp == "true")
-        for kind in (kind for way, kind in CASES if way == name):
+        for kind in (kind for way, kind in (QUICK if rounds == 1 else ALL) if way == name):
             weights, records = run(kind, team, folder / name, rounds)
             if rank == 0:
                 save_file(weights, folder / name / f"{kind}.safetensors")
@@ -166,15 +149,15 @@ def work(rank, port, folder, rounds):
 
 
 def two_processes(folder, rounds):
-    """Run this file as a script, which imports everything once and then forks."""
     if find_spec("accelerate") is None:
         pytest.skip("several processes need accelerate")
+    import accelerate  # noqa: F401  # once, not in each process
+    import torch._dynamo
+    import torch.distributed.fsdp  # noqa: F401
+
     for name in ("whole", "fsdp"):
         (folder / name).mkdir()
-    command = [sys.executable, str(HERE), str(folder), str(rounds)]
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=580)
-    assert done.returncode == 0, done.stdout + done.stderr
+    in_two_processes(work, folder, rounds)
     return folder
 
 
@@ -206,33 +189,13 @@ class Record:
         vars(self).update(numbers)
 
 
-@pytest.mark.parametrize(("way", "kind"), CASES)
+@pytest.mark.parametrize(("way", "kind"), QUICK)
 def test_two_processes_do_what_one_does(short, way, kind, tmp_path):
     """Losses, weights, and the state saved in the middle, from which all went on."""
     compare(short, way, kind, 1, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("way", "kind"), CASES)
+@pytest.mark.parametrize(("way", "kind"), ALL)
 def test_they_still_do_after_fifty_steps(long, way, kind, tmp_path):
     compare(long, way, kind, 10, tmp_path)
-
-
-if __name__ == "__main__":
-    import accelerate  # noqa: F401
-    import torch._dynamo
-    import torch.distributed.fsdp  # noqa: F401
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        number = free.getsockname()[1]
-    start = partial(multiprocessing.get_context("fork").Process, target=work)
-    pair = [start(args=(r, number, Path(sys.argv[1]), int(sys.argv[2]))) for r in (0, 1)]
-    for process in pair:
-        process.start()
-    wait([process.sentinel for process in pair])  # when one fails, the other would wait for it
-    for process in pair:
-        process.join(5)
-        process.kill()
-        process.join()
-    sys.exit(max(abs(process.exitcode) for process in pair))

@@ -24,6 +24,8 @@ from dcar_edu.tokenizer.training import begin, measure_latents, train_tokenizer
 
 SHOWN = 8
 """Pictures on a sheet of samples."""
+MEASURED = 1024
+"""Pictures of the data that a finished tokenizer is measured on."""
 
 
 def run_tokenizer(
@@ -154,13 +156,13 @@ def _steps_by_time(
 
 
 def _measure(tokenizer: HybridTokenizer, plan: TokenizerRun, team: Team) -> None:
-    """Note residuals and code use in the config, measured on 1024 pictures of the data.
+    """Note residuals and code use in the config, measured on some pictures of the data.
 
     After a run of the decoder alone too: at another resolution residuals have another size.
     """
     source = Mixture(plan.data, plan.resolution, plan.training.seed)
     generator = torch.Generator().manual_seed(plan.training.seed)
-    drawn = (source.draw(64, generator) for _ in range(16))
+    drawn = (source.draw(64, generator) for _ in range(MEASURED // 64))
     measure_latents(tokenizer, (source.render(rows, team.device) for rows in drawn))
 
 

@@ -1,4 +1,4 @@
-"""Pictures as tokens for the generator: encoded once where they are few, on the fly elsewhere."""
+"""Pictures as tokens for the generator: encoded once where that pays, on the fly elsewhere."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,11 @@ from dcar_edu.text import TextEncoder
 from dcar_edu.tokenizer import HybridTokenizer
 
 FEW = 20_000
-"""A source of at most so many pictures is encoded once, and its tokens are held in memory."""
+"""A source of at most so many pictures is encoded before the first step, if it is drawn through."""
+OFTEN = 4
+"""A larger source is encoded beforehand only if each of its pictures is drawn so many times."""
+HELD = 4 * 2**30
+"""Bytes of memory that the tokens and words of one source may take."""
 CHUNK = 512
 """Pictures in one file of encoded tokens."""
 
@@ -35,8 +39,7 @@ class TokenSource:
         encoder: frozen; on the team's device.
         team: the processes that share the run.
         folder: keeps what is encoded once; a killed run goes on with the files that are there.
-        drawn: pictures that the whole run draws, if known: a source that is drawn less often than
-            it is long is not encoded beforehand.
+        drawn: pictures that the whole run draws, if known; see :meth:`pays`.
     """
 
     def __init__(
@@ -52,15 +55,30 @@ class TokenSource:
         self.team, self.folder = team, folder
         self.kept: dict[int, _Table] = {}
         self.place: dict[Drawn, int] = {}
-        shares = sum(part.share for part in source.parts)
-        for number, part in enumerate(source.parts):
-            if not source.finite(number):
-                continue
-            often = FEW if drawn is None else min(FEW, drawn * part.share // shares)
-            if len(source.data[number]) * (2 if part.mirror else 1) <= often:
+        for number in range(len(source.parts)):
+            if source.finite(number) and self.pays(number, drawn):
                 rows = source.listed(number)
                 self.kept[number] = self._encode_all(number, rows)
                 self.place |= {row: place for place, row in enumerate(rows)}
+
+    def pays(self, number: int, drawn: int | None) -> bool:
+        """Whether a source is encoded beforehand: its tokens find room, and are used often enough.
+
+        Args:
+            number: of the source.
+            drawn: pictures that the whole run draws; None: not known yet.
+        """
+        part, shares = self.source.parts[number], sum(part.share for part in self.source.parts)
+        data, sizes = self.source.data[number], self.tokenizer.config
+        count = len(data) * (2 if part.mirror else 1)
+        tokens = (data.resolution // sizes.downsample) ** 2
+        words = 2 * self.encoder.length * self.encoder.width  # a long caption
+        if count * (tokens * (4 + 2 * sizes.latent_channels) + words) > HELD:
+            return False
+        if drawn is None:
+            return count <= FEW
+        times = drawn * part.share // shares / count
+        return times >= (1 if count <= FEW else OFTEN)
 
     def batch(self, rows: Sequence[Drawn]) -> TokenBatch:
         """Some drawn rows as tokens and text, in their order, on the team's device."""

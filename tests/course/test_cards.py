@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from functools import partial
 
 import pytest
 import torch
 from PIL import Image
 
-from dcar_edu import checkpoint
+from dcar_edu import checkpoint, parts
 from dcar_edu.course import cards
 from dcar_edu.course.cards import (
     Making,
@@ -20,6 +21,8 @@ from dcar_edu.course.cards import (
 from dcar_edu.metrics.evaluation import Evaluation
 from dcar_edu.metrics.splits import Learnt
 from dcar_edu.metrics.subject import Subject
+
+from ..standins import text_encoder
 
 SHIPPED = checkpoint.find_model("emoji-128")
 MAKING = Making(
@@ -37,6 +40,13 @@ MAKING = Making(
     device="an abacus",
     torch="2.13.0",
 )
+
+
+@pytest.fixture(autouse=True)
+def letters(monkeypatch):
+    """Words need no language model here: no picture is judged."""
+    encoder = partial(text_encoder, width=384)
+    monkeypatch.setattr(parts, "load_text_encoder", encoder)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from dcar_edu.course.recipes import RECIPES, Part, Recipe, learnt_examples
 from dcar_edu.generator.training import GeneratorTraining
 from dcar_edu.metrics.evaluation import Evaluation
 from dcar_edu.metrics.splits import Learnt
-from dcar_edu.runs import GeneratorRun, Pictures, TokenizerRun, generator, head
+from dcar_edu.runs import GeneratorRun, Pictures, TokenizerRun, generator, head, tokenizer
 from dcar_edu.tokenizer.training import TokenizerTraining, three_stages
 
 from ..standins import pocket_preset, text_encoder
@@ -82,26 +82,28 @@ def evaluate(subject, plan):
     return Evaluation(NUMBERS, sheets)
 
 
-@pytest.fixture
-def pocket(monkeypatch):
-    """Few pictures, few weights, few steps."""
-    monkeypatch.setitem(RECIPES, "pocket", POCKET)
-    pocket_preset(monkeypatch)
-    monkeypatch.setattr(head, "POOL", 3)
+def small(patch, home):
+    """Few pictures, few weights, few steps, and a home folder of its own."""
+    patch.setenv("DCAR_HOME", str(home))
+    patch.setitem(RECIPES, "pocket", POCKET)
+    pocket_preset(patch)
+    patch.setattr(head, "POOL", 3)
+    patch.setattr(tokenizer, "MEASURED", 64)
     for room in (generator, parts):
-        monkeypatch.setattr(room, "load_text_encoder", text_encoder)
-    monkeypatch.setattr(cards, "evaluate", evaluate)
+        patch.setattr(room, "load_text_encoder", text_encoder)
+    patch.setattr(cards, "evaluate", evaluate)
 
 
-@pytest.fixture
-def in_home(monkeypatch, tmp_path):
-    """Run the recipe with a home folder of its own."""
-
-    def run(home, **options):
-        monkeypatch.setenv("DCAR_HOME", str(tmp_path / home))
-        return train("pocket", out=tmp_path / home / "out", **options)
-
-    return run
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The recipe made in one go, into a folder that holds an older copy."""
+    home = tmp_path_factory.mktemp("whole")
+    (home / "out" / "tokenizer").mkdir(parents=True)
+    (home / "out" / "tokenizer" / "model-00002-of-00002.safetensors").write_bytes(b"old")
+    (home / "out" / "made.md").write_text("## By hand\nIn one sitting.\n")
+    with pytest.MonkeyPatch.context() as patch:
+        small(patch, home)
+        return train("pocket", out=home / "out")
 
 
 def weights(folder):
@@ -118,10 +120,12 @@ def equal(first, second):
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_a_stopped_recipe_goes_on_and_gives_the_same_checkpoint(pocket, in_home, capsys):
-    whole = in_home("whole")
+def test_a_stopped_recipe_goes_on_and_gives_the_same_checkpoint(
+    whole, monkeypatch, tmp_path, capsys
+):
+    small(monkeypatch, tmp_path)
     calls = 1
-    while (stopped := in_home("stopped", minutes=0)) is None:
+    while (stopped := train("pocket", minutes=0, out=tmp_path / "out")) is None:
         calls += 1
         assert calls < 9, "it never ends"
     # Each call ends after one step, but the last step of a part goes on: 4 + 3 + 2 steps, 7 calls.
@@ -136,35 +140,30 @@ def test_a_stopped_recipe_goes_on_and_gives_the_same_checkpoint(pocket, in_home,
             assert part.pop("minutes") >= 0
     assert numbers[0] == numbers[1]
 
-    model = DCAR.from_pretrained(whole)
+    model = DCAR.from_pretrained(stopped)
     assert model.generator.config.residual_scale == model.tokenizer.config.residual_std
     assert model.generator.config.tokenizer_fingerprint == model.tokenizer.fingerprint()
     assert model.generator.config.grid == (4, 4)
     assert model.generator.config.residual_clip == POCKET.residual_clip == 0.375
-    assert {p.name for p in whole.iterdir()} == {
+    assert {p.name for p in stopped.iterdir()} == {
         "README.md", "config.json", "generator", "held_out_concepts.webp", "learnt.json",
         "losses.webp", "metrics.json", "prompts.webp", "samples.webp", "tokenizer",
     }  # fmt: skip
-    assert Learnt.read(whole).data().examples() == learnt_examples(POCKET)[1]
+    assert Learnt.read(stopped).data().examples() == learnt_examples(POCKET)[1]
     assert numbers[0]["evaluation"] == NUMBERS
 
 
-def test_the_last_part_is_the_head_alone(pocket, in_home, tmp_path):
-    shipped = weights(in_home("home"))
-    before = weights(tmp_path / "home" / "recipes" / "pocket" / "generator" / "model")
+def test_the_last_part_is_the_head_alone(whole):
+    shipped = weights(whole)
+    before = weights(whole.parent / "recipes" / "pocket" / "generator" / "model")
     moved = {name for name in shipped if not torch.equal(shipped[name], before[name])}
     assert "generator.residual_head.output.linear.weight" in moved
     assert all(name.startswith("generator.residual_head.") for name in moved)
 
 
-def test_what_is_told_of_a_copy_stays_and_old_shards_go(pocket, in_home, tmp_path):
-    out = tmp_path / "home" / "out"
-    (out / "tokenizer").mkdir(parents=True)
-    (out / "tokenizer" / "model-00002-of-00002.safetensors").write_bytes(b"old")
-    (out / "made.md").write_text("## By hand\nIn one sitting.\n")
-    in_home("home")
-    assert (out / "README.md").read_text().endswith("## By hand\nIn one sitting.\n")
-    assert {p.name for p in (out / "tokenizer").iterdir()} == {"config.json", "model.safetensors"}
+def test_what_is_told_of_a_copy_stays_and_old_shards_go(whole):
+    assert (whole / "README.md").read_text().endswith("## By hand\nIn one sitting.\n")
+    assert {p.name for p in (whole / "tokenizer").iterdir()} == {"config.json", "model.safetensors"}
 
 
 def test_unknown_recipe():

@@ -6,7 +6,7 @@ import pytest
 
 from dcar_edu import parts
 from dcar_edu.generator.training import GeneratorTraining
-from dcar_edu.runs import Call, GeneratorRun, Pictures, TokenizerRun, generator, head, run_tokenizer
+from dcar_edu.runs import Call, GeneratorRun, Pictures, TokenizerRun, generator, head, tokenizer
 from dcar_edu.runs.logbook import Logbook
 from dcar_edu.tokenizer.training import TokenizerTraining, three_stages
 
@@ -21,6 +21,7 @@ def pocket(monkeypatch):
     pocket_preset(monkeypatch)
     monkeypatch.setattr(Logbook, "draw_curve", lambda self: None)  # matplotlib is slow
     monkeypatch.setattr(head, "POOL", 3)
+    monkeypatch.setattr(tokenizer, "MEASURED", 64)
     for room in (generator, parts):
         monkeypatch.setattr(room, "load_text_encoder", text_encoder)
 
@@ -65,10 +66,11 @@ def small_tokenizer(tmp_path_factory) -> Path:
     """A trained tokenizer of two steps a stage."""
     with pytest.MonkeyPatch.context() as patch:
         pocket_preset(patch)
+        patch.setattr(tokenizer, "MEASURED", 64)
         plan = TokenizerRun(
             data=(FEW,), preset="pocket", resolution=32, batch=3,
             training=TokenizerTraining(three_stages(6, (2, 2, 2))), store="float32",
         )  # fmt: skip
-        made = run_tokenizer(plan, tmp_path_factory.mktemp("tokenizer"))
+        made = tokenizer.run_tokenizer(plan, tmp_path_factory.mktemp("tokenizer"))
     assert made is not None
     return made

@@ -1,14 +1,11 @@
 """Whole runs at a pocket size: stopped, killed and gone on with, they end in the same weights."""
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
 import signal
-import socket
 import time
-import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -25,6 +22,8 @@ from dcar_edu.runs.sources import Mixture
 from dcar_edu.runs.table import read_rows
 from dcar_edu.team import Team
 from dcar_edu.tokenizer import HybridTokenizer
+
+from ..processes import fork, in_two_processes
 
 FEW = Pictures("emoji", styles=("3d",), first=9)
 
@@ -160,17 +159,6 @@ def test_a_process_renders_its_rows_of_the_whole_batch(tokenizer_plan):
     assert torch.equal(seen[1], seen[0][3:])
 
 
-def fork(work, *arguments, **options):
-    """Begin some work in a process of its own."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads
-        child = multiprocessing.get_context("fork").Process(
-            target=work, args=arguments, kwargs=options
-        )
-        child.start()
-    return child
-
-
 def killed(run, *arguments, after, folder):
     """Run in a process of its own and kill -9 it when the state of step ``after`` is there."""
     child = fork(run, *arguments, call=Call(save_every=0.0))
@@ -230,13 +218,10 @@ def test_twenty_kills_at_random_moments_lose_nothing(
     assert max(reached) < 150
 
 
-def as_rank(rank, port, words):
-    """`dcar train`, after what a launcher tells a process before it begins."""
-    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
-    os.environ.update({name: str(value) for name, value in told.items()})
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+def command_line(words):
+    """`dcar train`; afterwards this process has parted from the other."""
     assert cli.main(["train", *words, "--save-every", "0", "--sample-every", "0"]) == 0
-    assert not torch.distributed.is_initialized(), "it left without a word to the other"
+    assert not torch.distributed.is_initialized()
 
 
 @pytest.mark.slow
@@ -251,17 +236,11 @@ def test_two_processes_end_where_one_does(
         "generator": (run_generator, generator_plan, (small_tokenizer,)),
     }[kind]
     alone = run(plan, tmp_path / "alone", *more)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     out, file = tmp_path / "both", tmp_path / "plan.json"
     file.write_text(json.dumps(checkpoint.to_dict(plan)))
     words = [kind, "--plan", str(file), "--out", str(out)]
     words += ["--tokenizer", str(small_tokenizer)] if more else []
-    children = [fork(as_rank, rank, port, words) for rank in (0, 1)]
-    for child in children:
-        child.join(300)
-    assert [child.exitcode for child in children] == [0, 0]
+    in_two_processes(command_line, words)
     first, second = (weights(f / "generator" if more else f) for f in (alone, out / "model"))
     for name in first:
         torch.testing.assert_close(first[name], second[name], atol=1e-4, rtol=1e-4)

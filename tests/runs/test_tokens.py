@@ -103,11 +103,18 @@ def test_other_tokens_get_another_folder(parts, tmp_path):
     assert len(names) == 4
 
 
-def test_what_is_drawn_less_often_than_it_is_long_is_not_encoded_beforehand(
-    parts, tmp_path, monkeypatch
-):
-    number = len(source_of(parts, tmp_path).place)
-    assert not source_of(parts, tmp_path, drawn=number * 3 // 2 - 2).kept
-    assert source_of(parts, tmp_path, drawn=number * 3 // 2 + 2).kept
+def test_what_is_encoded_beforehand(parts, tmp_path, monkeypatch):
+    """A source that is drawn more often than it is long; a large one, much more often."""
+    made = source_of(parts, tmp_path)
+    number = len(made.place)
+    assert number == 2 * len(made.source.data[0])  # mirrored too
+    once, four = (times * number * 3 // 2 for times in (1, 4))  # two of three rows are of it
+    assert [made.pays(0, drawn) for drawn in (once - 2, once + 2, None)] == [False, True, True]
+    assert not source_of(parts, tmp_path, drawn=once - 2).kept
     monkeypatch.setattr(tokens, "FEW", number - 1)
-    assert not source_of(parts, tmp_path).kept
+    assert [made.pays(0, drawn) for drawn in (four - 2, four + 2, None)] == [False, True, False]
+    # 4x4 tokens, each an index and 4 channels; 7 words of 12 numbers
+    room = number * (16 * (4 + 2 * 4) + 2 * 7 * 12)
+    for held, wanted in ((room, True), (room - 1, False)):
+        monkeypatch.setattr(tokens, "HELD", held)
+        assert made.pays(0, four + 2) is wanted
