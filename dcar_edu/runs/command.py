@@ -5,7 +5,7 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from dcar_edu.runs.following import Call
 from dcar_edu.runs.keeping import read_plan
@@ -103,7 +103,7 @@ def _registry() -> Any:
 
     @registry.primitive_rule
     def data(info: Any) -> Any:
-        if info.type != tuple[Pictures, ...]:
+        if not _tuple_of(Pictures, info.type):
             return None
         return PrimitiveConstructorSpec(
             nargs=1,
@@ -115,7 +115,7 @@ def _registry() -> Any:
 
     @registry.primitive_rule
     def stages(info: Any) -> Any:
-        if info.type != tuple[Stage, ...]:
+        if not _tuple_of(Stage, info.type):
             return None
         return PrimitiveConstructorSpec(
             nargs=1,
@@ -126,6 +126,11 @@ def _registry() -> Any:
         )
 
     return registry
+
+
+def _tuple_of(kind: type, annotation: Any) -> bool:
+    """Whether a field holds a tuple of `kind`, in any of the ways to write so."""
+    return get_origin(annotation) is tuple and set(get_args(annotation)) - {...} == {kind}
 
 
 def parse_stages(text: str) -> tuple[Stage, ...]:

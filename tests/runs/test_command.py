@@ -12,6 +12,7 @@ from dcar_edu.runs import Call, GeneratorRun, Pictures, TokenizerRun, command
 from dcar_edu.runs import generator as generator_room
 from dcar_edu.runs import tokenizer as tokenizer_room
 from dcar_edu.team import Team
+from dcar_edu.tokenizer.training import TokenizerTraining, three_stages
 
 tyro = pytest.importorskip("tyro")
 
@@ -70,6 +71,19 @@ def test_a_plan_in_a_file_is_changed_by_options(asked, tmp_path):
     words = ["train", "generator", "--plan", str(path), "--batch", "8", "--tokenizer", "x"]
     assert cli.main(words) == 0
     assert asked[0][0] == replace(plan, batch=8)
+
+
+def test_a_mixture_in_a_file_stays_one(asked, tmp_path):
+    """Tyro writes the type of a default of several parts in another way."""
+    both = (Pictures("emoji", first=3), Pictures("scenes", share=2))
+    plan = replace(TokenizerRun(), data=both, training=TokenizerTraining(three_stages(9)))
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(checkpoint.to_dict(plan)))
+    assert cli.main(["train", "tokenizer", "--plan", str(path)]) == 0
+    assert cli.main(["train", "tokenizer", "--plan", str(path), "--data", "emoji+scenes"]) == 0
+    assert [call[0] for call in asked] == [
+        plan, replace(plan, data=(Pictures("emoji"), Pictures("scenes")))
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
