@@ -176,12 +176,12 @@ titles = ["drawn tokens", "+ drawn residual", "true tokens\n+ true residual", "o
 figures.show(
     figures.image_grid([tokens_only, wolf, best, original], titles, tile=1.1),
     alt="Four pictures of the wolf. Drawn tokens: a soft grey head with a broken right cheek. With "
-    "the drawn residual: the same head, its eyes less alike. True tokens and residual: pointed ears "
+    "the drawn residual: the same head, hardly changed. True tokens and residual: pointed ears "
     "and a whole muzzle, still soft. The original: grey and sharp.",
 )
 
 # %% [markdown]
-# **What to notice.** Compare each picture with the original: the ears, the eyes, the muzzle. All 64 drawn tokens are the right ones here, so the first three pictures differ in the residual alone. The *true* one points the ears and mends the cheek. The *drawn* one is a guess, and a small network guesses weakly: it mends nothing. Section 7 measures this on 24 pictures. The paper reports a clear gain from residuals for its large model (its Table 4); lessons 09 and 10 ask what a small one gains.
+# **What to notice.** Compare each picture with the original: the ears, the eyes, the muzzle. All 64 drawn tokens are the right ones here, so the first three pictures differ in the residual alone. The *true* one points the ears and mends the cheek. The *drawn* one is a guess, and a small network guesses weakly: it mends nothing. (This model may therefore draw residuals only a quarter as large as usual; larger ones did harm.) Section 7 measures this on 24 pictures. The paper reports a clear gain from residuals for its large model (its Table 4); lessons 09 and 10 ask what a small one gains.
 #
 # Even the third picture is soft. No drawing can be better than what the tokenizer can say.
 
@@ -486,7 +486,7 @@ drawn = model.generate(repeated, guidance=GUIDANCE, seed=seeds * len(prompts))
 figures.show(
     figures.image_grid(drawn, [f"seed {s}" for s in seeds], columns=len(seeds), tile=0.75),
     alt="A grid of drawn pictures. Rows: four prompts; columns: four seeds. Pictures in a row differ "
-    "only in shading: how clear an eye is, where fur is reddish. Wolves, owl and rocket can be "
+    "hardly at all: a shade of the fur, the rim of an eye. Wolves, owl and rocket can be "
     "recognised in every column.",
 )
 for row, text in enumerate(prompts):
@@ -500,7 +500,7 @@ again = model.generate([prompt], guidance=GUIDANCE, seed=SEED)[0]
 print("same seed, same picture:", again.tobytes() == wolf.tobytes())
 
 # %% [markdown]
-# **What to notice.** A row changes far less than a new word in the prompt does. The model knows these prompts by heart: in each row all four pictures have the same 64 tokens, and they are the right ones. What the seed still decides is the order in which they appear, and the residual: a clear eye, a reddish patch. And a weakness comes back with every seed: the broken cheek of the wolf on pale blue.
+# **What to notice.** A row changes far less than a new word in the prompt does. The model knows these prompts by heart: in each row all four pictures have the same 64 tokens, and they are the right ones. What the seed still decides is the order in which they appear, and a small residual that you hardly see. And a weakness comes back with every seed: the broken cheek of the wolf on pale blue.
 
 # %% [markdown]
 # ## 7. How good is it?
@@ -560,7 +560,7 @@ figures.show(
 #
 # Now compare the numbers with the pictures. Of all 1,536 tokens three are wrong, and yet no picture is sharp: the rainbow has lost some of its colours, the envelope its sign, the trumpet its valves. The tokens are right; they cannot say more. The last PSNR is the best that this tokenizer can do with true tokens *and* true residuals. Lessons 01 to 05 are about the gap between it and the original.
 #
-# And compare the two PSNR of the drawings: the drawn residual makes these pictures a little *worse*, where the true one would gain about two decibel. The decoder trusts residuals, because in training they were always true, and a weak guess misleads it. A part that helps in the paper need not help in every copy of it. That is why we measure. Lesson 10 measures the same for `emoji-128`, whose drawn residuals help a little.
+# And compare the two PSNR of the drawings: the drawn residual changes nothing that PSNR could see, where the true one would gain about two decibel. It is bounded for a reason. The decoder trusts residuals, because in training they were always true; drawn as large as in the paper, a weak guess misleads it, and pictures become worse. A part that helps in the paper need not help in every copy of it. That is why we measure. Lesson 10 measures the same for `emoji-128`, whose drawn residuals help a little.
 
 # %% [markdown]
 # ## 8. The real size
