@@ -1,13 +1,14 @@
 """A recipe made small: killed, stopped and gone on with, it gives the very same checkpoint."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 
 from dcar_edu import DCAR, checkpoint, parts
-from dcar_edu.course import cards, facts, recipes
+from dcar_edu.course import cards, facts, making, recipes
 from dcar_edu.course.making import train
 from dcar_edu.course.recipes import RECIPES, Part, Recipe, learnt_examples
 from dcar_edu.generator.training import GeneratorTraining
@@ -92,6 +93,7 @@ def small(patch, home):
     for room in (generator, parts):
         patch.setattr(room, "load_text_encoder", text_encoder)
     patch.setattr(cards, "evaluate", evaluate)
+    patch.setattr(making, "seconds_spent", lambda out: 90.0 * len(out.name))
 
 
 @pytest.fixture(scope="module")
@@ -135,10 +137,9 @@ def test_a_stopped_recipe_goes_on_and_gives_the_same_checkpoint(
     assert "stopped after 0 minutes; the same command goes on from" in said
     assert "going on from step 2" in said
     numbers = [json.loads((folder / "metrics.json").read_text()) for folder in (whole, stopped)]
-    for found in numbers:
-        for part in found["making"]["parts"]:
-            assert part.pop("minutes") >= 0
     assert numbers[0] == numbers[1]
+    for part in numbers[0]["making"]["parts"]:
+        assert part["minutes"] == 1.5 * len(part["name"])
 
     model = DCAR.from_pretrained(stopped)
     assert model.generator.config.residual_scale == model.tokenizer.config.residual_std
@@ -164,6 +165,21 @@ def test_the_last_part_is_the_head_alone(whole):
 def test_what_is_told_of_a_copy_stays_and_old_shards_go(whole):
     assert (whole / "README.md").read_text().endswith("## By hand\nIn one sitting.\n")
     assert {p.name for p in (whole / "tokenizer").iterdir()} == {"config.json", "model.safetensors"}
+
+
+def test_the_minutes_of_a_call_are_those_of_all_its_parts(monkeypatch, tmp_path):
+    given, clock = [], SimpleNamespace(now=50.0, monotonic=lambda: clock.now)
+
+    def run_part(part, recipe, work, minutes):
+        given.append(minutes)
+        clock.now += 90
+        return None if part.name == "head" else tmp_path
+
+    monkeypatch.setitem(RECIPES, "pocket", POCKET)
+    monkeypatch.setattr(making, "time", clock)
+    monkeypatch.setattr(making, "run_part", run_part)
+    assert train("pocket", minutes=4.0) is None
+    assert given == [4.0, 2.5, 1.0]
 
 
 def test_unknown_recipe():
