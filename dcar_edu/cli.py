@@ -74,6 +74,11 @@ def checkpoints(arguments: argparse.Namespace) -> int:
 
         train_alignment(arguments.out)
         return 0
+    if arguments.name == "scenes":  # the other judge
+        from dcar_edu.course.detecting import train_scene_judge
+
+        train_scene_judge(arguments.out)
+        return 0
     from dcar_edu.course.making import train
 
     train(arguments.name, minutes=arguments.minutes, out=arguments.out)
@@ -177,7 +182,7 @@ def _parser() -> argparse.ArgumentParser:
         _add(training, part, train).set_defaults(part=part, rest=[])
 
     command = _add(commands, "checkpoints", checkpoints)
-    command.add_argument("name", help="such as emoji-128, or alignment (the judge)")
+    command.add_argument("name", help="such as emoji-128, or a judge: alignment, scenes")
     command.add_argument("--minutes", type=float, help="of this call; the next one goes on")
     command.add_argument("--out", type=Path, metavar="FOLDER", help="default: where it is shipped")
 
@@ -193,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     bench = _group(commands, "bench", "time a part of the library")
     for name, (run, add_options) in TIMED.items():
         add_options(_add(bench, name, run))
+    _add_scenes(_group(commands, "scenes", "score pictures of scenes against their captions"))
     _add_course(_group(commands, "course", "build, run and grade the lessons"))
     return parser
 
@@ -211,6 +217,16 @@ def _add_evaluate(command: argparse.ArgumentParser) -> None:
 
     add_options(command)
     _add_sampling(command)
+
+
+def _add_scenes(scenes: argparse._SubParsersAction) -> None:
+    from dcar_edu.metrics.scenes.command import STEPS
+
+    for name, (run, add_options) in STEPS.items():
+        command = _add(scenes, name, run)
+        add_options(command)
+        if name == "draw":
+            _add_sampling(command)
 
 
 def _add_sampling(command: argparse.ArgumentParser) -> None:

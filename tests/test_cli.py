@@ -29,7 +29,17 @@ def test_version_and_help_without_a_room(capsys):
     with pytest.raises(SystemExit, match="0"):
         cli.main(["--help"])
     shown = capsys.readouterr().out
-    commands = ["doctor", "generate", "evaluate", "checkpoints", "experiment", "bench", "course"]
+    commands = [
+        "doctor",
+        "generate",
+        "evaluate",
+        "train",
+        "checkpoints",
+        "experiment",
+        "bench",
+        "scenes",
+        "course",
+    ]
     for command in commands:
         assert command in shown
 
@@ -43,10 +53,14 @@ def test_a_wrong_command_line_exits_with_2(arguments, capsys):
     assert "usage: dcar" in capsys.readouterr().err
 
 
-def test_checkpoints_alignment_makes_the_judge(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("judge", "maker"),
+    [("alignment", "aligning.train_alignment"), ("scenes", "detecting.train_scene_judge")],
+)
+def test_checkpoints_makes_the_judges(judge, maker, monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr("dcar_edu.course.aligning.train_alignment", asked.append)
-    assert cli.main(["checkpoints", "alignment", "--out", str(tmp_path)]) == 0
+    monkeypatch.setattr(f"dcar_edu.course.{maker}", asked.append)
+    assert cli.main(["checkpoints", judge, "--out", str(tmp_path)]) == 0
     assert asked == [tmp_path]
 
 
