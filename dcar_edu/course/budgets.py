@@ -181,6 +181,18 @@ TABLE: tuple[Budget, ...] = (
         {"pictures": 256, "learnt": 64, "steps": 2000, "repeats": 5},
         {"psnr_discrete": (19, 22), "psnr_hybrid": (19, 22)},
     ),
+    Budget(
+        *("11", "smoke", 0.75, 2, 120),
+        {"pictures": 2, "token_steps": 14, "concepts": 4, "steps": 4, "points": 2},
+    ),
+    Budget(
+        *("11", "cpu", 6, 2, 900),
+        {"pictures": 16, "token_steps": 600, "concepts": 24, "steps": 180, "points": 12},
+    ),
+    Budget(
+        *("11", "gpu", 6, 4, 900),
+        {"pictures": 64, "token_steps": 4000, "concepts": 256, "steps": 1500, "points": 30},
+    ),
 )
 
 

@@ -1,7 +1,12 @@
-"""What a training costs: floating-point operations, counted on one step and multiplied."""
+"""What a training costs: floating-point operations, counted on one step and multiplied.
 
+And what may be compared: equal compute, and the compute at which a quality was reached.
+"""
+
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -60,3 +65,38 @@ def head_flops(config: GeneratorConfig, training: GeneratorTraining, tokens: int
     source = torch.Generator().manual_seed(0)
     flops = count_flops(lambda: head.loss(hidden, residuals, source).backward())
     return float(training.steps) * flops
+
+
+def equal_compute(
+    total: float, cost_512: float, share: float, cost_256: float
+) -> tuple[int, int, int]:
+    """Steps that one amount of compute buys: at 256 px, then at 512 px; or at 512 px alone.
+
+    Args:
+        total: compute of each of the two runs.
+        cost_512: of a step at the high resolution.
+        share: of ``total`` that is spent at the low resolution, 0 to 1.
+        cost_256: of a step there.
+    """
+    first, then = share * total / cost_256, (1 - share) * total / cost_512
+    return round(first), round(then), round(total / cost_512)
+
+
+def cost_to_reach(curve: Sequence[tuple[float, float]], quality: float) -> float | None:
+    """Compute at which a curve reaches a quality for the first time; None: it never does.
+
+    Args:
+        curve: pairs of compute and quality, in the order of the run; between two pairs the curve is
+            a straight line.
+        quality: higher is better.
+
+    Example:
+        >>> cost_to_reach([(0, 0.0), (10, 0.4), (30, 0.8)], 0.6)
+        20.0
+    """
+    if curve and curve[0][1] >= quality:
+        return curve[0][0]
+    for (before, low), (cost, high) in pairwise(curve):
+        if low < quality <= high:
+            return before + (quality - low) / (high - low) * (cost - before)
+    return None
