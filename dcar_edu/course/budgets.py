@@ -191,7 +191,7 @@ TABLE: tuple[Budget, ...] = (
     ),
     Budget(
         *("11", "gpu", 6, 4, 900),
-        {"pictures": 64, "token_steps": 4000, "concepts": 256, "steps": 1500, "points": 30},
+        {"pictures": 64, "token_steps": 4000, "concepts": 128, "steps": 250, "points": 20},
     ),
 )
 
