@@ -2,7 +2,7 @@
 # ---
 # title: From 256 to 512
 # builds: coordinates and position codes for any grid, a 1-D tokenizer to compare with, and a fair comparison by compute
-# figures: 11
+# figures: 9
 # wait: 6
 # wait_gpu: 6
 # gpu: true
@@ -145,7 +145,7 @@ figures.show(
 )
 
 # %% [markdown]
-# **What to notice.** *Every size works*, and the number of tokens follows the picture: 16, 64, 24; then 64, 256, 96. Nothing in the file knows how many there are. *How well* is another question. The second tokenizer rebuilds a 512 px picture even more closely than one of 256: a flat drawing twice as large has the same edges, and four times the tokens for them. The first one loses three decibels at 256 px, and the wolf gets blotches: a token now holds a quarter of what it used to hold, and this small tokenizer has met few such close-ups. The paper's, trained on millions of pictures, has met many.
+# **What to notice.** *Every size works*, and the number of tokens follows the picture: 16, 64, 24; then 64, 256, 96. Nothing in the file knows how many there are. *How well* is another question. The second tokenizer rebuilds a 512 px picture even more closely than one of 256: a flat drawing twice as large has the same edges, and four times the tokens for them. The first one loses three to four decibels at 256 px, and the wolf gets blotches: a token now holds a quarter of what it used to hold, and this small tokenizer has met few such close-ups. The paper's, trained on millions of pictures, has met many.
 #
 # The last column is the poor man's way: shrink to the trained size, rebuild without residuals, enlarge. For the first tokenizer and a square picture it is the better way. A picture that is not square it has to squeeze, and for the second tokenizer it throws away what 256 tokens could say.
 
@@ -232,9 +232,9 @@ for arm in pair:
     print(f"{arm}, {len(runs)} seeds   " + "   ".join(f"{word:>13s}" for word in words))
 
 # %% [markdown]
-# **What to notice.** *Where.* A 2-D token works on its own square and the rim of its neighbours; a 1-D token works on most of the picture, whichever token it is. *At the trained size* both show the emoji, the 2-D tokenizer more clearly: with so few pictures and steps its convolutions learn faster than transformers do. (TiTok trains far longer and in two stages. Judge by the other columns.)
+# **What to notice.** *Where.* A 2-D token works on its own square and the rim of its neighbours; a 1-D token works on most of the picture, and the maps of different tokens look alike. *At the trained size* the 2-D tokenizer is ahead by four decibels after 1,200 steps: with so few pictures its convolutions learn faster than transformers do. (TiTok trains far longer, and in two stages. So do not compare the rows in one column; compare how each row changes.)
 #
-# *Elsewhere.* Side by side, the 2-D tokenizer writes 32 tokens and loses about one decibel against a single emoji. The 1-D tokenizer still writes sixteen and loses about three: a blur over both halves, for no query has ever had to say "the left emoji". At twice the size both lose; the one has 64 tokens of a kind that it has rarely met, the other the old sixteen.
+# *Side by side* the 2-D tokenizer writes 32 tokens and loses about one decibel against a single emoji. The 1-D tokenizer still writes sixteen and loses about three: one cloud over both halves, for no query has ever had to say "the left emoji". *At twice the size* both lose; the one has 64 tokens of a kind that it has rarely met, the other the old sixteen.
 #
 # And here is the point for the generator. With 64, 32 or 15 tokens *on a grid*, a model that knows sixteen of them can go on learning. With sixteen tokens *without places* there is nothing to go on to: a larger picture needs another tokenizer, and the generator starts again.
 
@@ -623,15 +623,15 @@ figures.show(
 )
 
 # %% [markdown]
-# **What to notice.** *It pays, but less than in the paper, and not always.* With a quarter of the compute at the small size the model ends at 98 % instead of 94 %, with every seed, and needs 0.89 of scratch's compute for scratch's quality: 1.13 times cheaper. With one half, the paper's share, it ends *below* scratch with every seed. The 1.9 of the paper we do not find.
+# **What to notice.** *It pays, but less than in the paper, and not always.* With a quarter of the compute at the small size the model ends at 98 % instead of 94 %, with every seed, and needs 0.89 of scratch's compute for scratch's quality: 1.13 times cheaper. An eighth saves less. With one half, the paper's share, the model ends *below* scratch with every seed. The 1.9 of the paper we do not find.
 #
-# *What is saved and what is spent?* From 10 % to 80 % right, scratch needs 1.6 TFLOP, a model after a quarter of pre-training 1.1, after one half 1.0. So pre-training saves half a TFLOP there, and a little at the start; twice as much of it saves hardly more. It costs 0.6 or 1.25 TFLOP. That is the whole account.
+# *What is saved and what is spent?* From 10 % to 80 % right, scratch needs about 1.6 TFLOP; after an eighth of pre-training it takes 1.5, after a quarter 1.1, after one half 1.0. And pre-training costs 0.3, 0.6 and 1.25 TFLOP. That is the whole account: the third sum is not worth its price.
 #
-# *Why does more of it buy so little?* Measured on 128 px pictures, a quarter ends with 84 to 89 % right, one half with 100 %: the small size was known by heart, and what was spent after that was lost. The paper's millions of pictures are never known by heart. *Stop pre-training before it stops learning*: this experiment can teach that. How much there is to gain in a large world, it cannot.
+# *Why does more of it buy so little?* Measured on 128 px pictures, pre-training ends with about a quarter of the tokens right, with 84 to 89 %, and with 100 %. The last arm knew the small size by heart, and what it spent after that was lost. The paper's millions of pictures are never known by heart. *Stop pre-training before it stops learning*: this experiment can teach that. How much there is to gain in a large world, it cannot.
 #
-# *What carries over?* At the end of its pre-training a model has 4 % right: zero-shot it knows next to nothing of the new size. But then it rises faster than scratch did from the same height. Words and places need not be learnt again. The tokens do: a square of 32 px now holds half an ear, not a whole one, and has another code.
+# *What carries over?* At the end of its pre-training a model has 4 % right: zero-shot it knows next to nothing of the new size. But then it rises faster than scratch did from the same height. Words and places need not be learnt again. The tokens do: a square of 32 px now holds half an ear, not a whole one, and has another code. And what is not used is lost: after fine-tuning these models draw 5 to 7 % of the tokens right at 128 px, no more than scratch, which never saw that size.
 #
-# *The pictures that were kept back*: between scratch and a quarter three seeds see no difference. Nothing here says that cross-resolution training generalises better.
+# *The pictures that were kept back*: between scratch and the two arms that beat it three seeds see no difference. Nothing here says that cross-resolution training generalises better.
 
 # %% [markdown]
 # What did the two models of your own run learn? Each draws six prompts that it has learnt, twelve steps, always the best guess.
@@ -653,7 +653,7 @@ figures.show(
 )
 
 # %% [markdown]
-# **What to notice.** Compare with section 1. There, the model had never seen the large size; here both have, one of them for three quarters of its compute only.
+# **What to notice.** Both are young; about half of the tokens are right. Look for the book and the wolf, though. Compare with section 1, too: there the model had never seen the large size, here both have, and one of them for three quarters of its compute only.
 
 # %% [markdown]
 # ## Quiz

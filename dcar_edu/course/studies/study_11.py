@@ -1,6 +1,6 @@
 """Lesson 11: learn at the low resolution first, or at the high one from the start?
 
-Both arms of a seed have the same compute, counted in FLOPs, pre-training included. The learning
+All arms of a seed have the same compute, counted in FLOPs, pre-training included. The learning
 rate is constant after its warm-up, so every point of a curve is as far as that run could be by
 then; averaged weights take the place of a falling rate. Tokens only: no residual head.
 """
@@ -43,7 +43,7 @@ class Plan:
     concepts: int
     generator: GeneratorConfig
     steps: int
-    """Of the run that sees the high resolution only; the other one gets the same FLOPs."""
+    """Of the run that sees the high resolution only; the others get the same FLOPs."""
     batch: int
     points: int
     """Of a curve."""
@@ -107,7 +107,7 @@ def make_world(plan: Plan, model: DCAR) -> World:
 
 
 def new_generator(plan: Plan, model: DCAR, seed: int) -> MaskedGenerator:
-    """A generator that has learnt nothing, for this tokenizer; the same for both arms."""
+    """A generator that has learnt nothing; the same for all arms of a seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return MaskedGenerator(plan.generator).to(model.device)
@@ -184,17 +184,17 @@ def measure(model: MaskedGenerator, world: World, plan: Plan) -> dict[str, float
     Returns:
         ``accuracy`` and ``loss`` of guessing hidden tokens of learnt pictures, under fixed masks as
         in training; ``prompt``: the accuracy when all tokens are hidden. With ``unseen_`` the same
-        for known concepts on the ground on which they were not learnt.
+        for known concepts on the ground on which they were not learnt, with ``low_`` for learnt
+        pictures at the low resolution.
     """
     model.eval()
     found: dict[str, float] = {}
     for name, part in judged(world, plan).items():
-        tokens = part.indices[0].numel()
-        seen = look(model, part, fixed_mask(len(part.indices), tokens=tokens))
-        seen["prompt"] = look(model, part, fixed_mask(len(part.indices), tokens, tokens))[
-            "accuracy"
-        ]
+        count, tokens = len(part.indices), part.indices[0].numel()
+        seen = look(model, part, fixed_mask(count, tokens=tokens))
+        blind = look(model, part, fixed_mask(count, tokens, tokens))
         found |= {f"{name}{key}": value for key, value in seen.items()}
+        found[f"{name}prompt"] = blind["accuracy"]
     return found
 
 
@@ -249,7 +249,7 @@ def run(
 
 
 def _cross(arm: str, seed: int, budget: str) -> dict[str, float]:
-    """Every point of the curve as ``name_NN``; ``match`` and ``unseen_match`` of the end."""
+    """Every point of the curve as ``name_NN``, and what :func:`matches` finds at the end."""
     plan, world = PLANS[budget], _world(budget)
     model = new_generator(plan, _shipped(), seed)
     found: dict[str, float] = {}
