@@ -121,12 +121,12 @@ def _about(judge: SceneJudge) -> dict[str, int]:
 
 CARD = """# The judge of scenes
 
-Which of {names} things are in a picture, where, and in which colour? A convolutional network of
+Which of {names} things are in a picture, where, and in which colour? A convolutional network with
 {parameters:,} parameters looks at {side} px and says for each of {cells} x {cells} cells what has
 its centre there. `dcar_edu.metrics.scenes.load_scene_judge()` loads it; `dcar scenes score` asks.
 
 ## Measured, on the stored bfloat16 weights
-{pictures} real scenes of compositions that training never showed, with {things} things: a thing is
+{pictures} real scenes of compositions that training never showed, with {things} things. A thing is
 right when its name and colour are, and its box overlaps the true one by half or more. All things:
 **{right:.2%}** right, {alarms:.4f} false alarms a picture.
 
@@ -143,20 +143,24 @@ of every score:
 {scores}
 
 Shuffled: each picture judged against the next prompt of its task. Redrawn: real scenes through the
-tokenizer of `{model}` at 256 px, with residuals or from codes alone.
+tokenizer of `{model}` at 256 px, with residuals or from codes alone. `counting` asks for a
+confidence of 0.9, as GenEval does, and of soft pictures the judge is less sure: a low score there
+may also mean that it saw four whales at 0.8 each.
 
 ## How it was trained
-By `dcar checkpoints scenes`: {steps} steps of {batch} pictures, seed {seed}: real scenes of all
-four styles and twelve backgrounds (split `train`), moved and zoomed, half of them shrunk and
-enlarged, all tinted and noisy; and single emoji of {others} other names, in which nothing is to be
-found.
-{cpu_minutes} minutes of one CPU core.
+By `dcar checkpoints scenes`: {steps} steps of {batch} pictures, seed {seed}, {cpu_minutes} minutes
+of one CPU core. Real scenes of all styles and backgrounds (split `train`), moved and zoomed; one
+thing of a scene, the others painted over, enlarged up to 2.6 times; four small scenes in one
+picture; and single emoji of {others} other names, in which nothing is to be found. Half of the
+pictures but for the mosaics are shrunk and enlarged again, all are tinted and noisy: drawn pictures
+are soft. No picture of any model was in training.
 
 ## Limits
 - It knows the {names} names as these four emoji styles draw them, no photographs, and has seen
   every drawing of every name: the numbers above are about new compositions, not new drawings.
 - It names the nearest thing it knows. A cat drawn as a tiger is a tiger to it, and an emoji it
   never saw is now and then taken for one that it knows (the share above).
+- Nouns that training never shows alone and large are its weakest (kind single above).
 - Colours are those of circles, squares and hearts; it says nothing about the colour of a cat.
 - It does not judge beauty, style or background: a pale, blurred cat on the wrong ground is a cat.
 - Things that cover each other, things whose centres are nearer than a quarter of the side, and

@@ -111,3 +111,11 @@ def test_right_things_and_false_alarms():
     apart = by("style", examples, found)
     assert list(apart) == ["3d", "flat"]
     assert (apart["3d"].right, apart["flat"].right, apart["flat"].alarms) == (2, 0, 1)
+
+
+def test_one_box_is_not_two_things():
+    thing = SceneObject("cat", "cat", "1f", None, (0, 0, 9), BOX)
+    twins = SceneExample("count", "words", "3d", "white", (thing, thing))
+    assert accuracy([twins], [[Found("cat", None, BOX, 0.9)]]).right == 1
+    both = [Found("cat", None, BOX, 0.9), Found("cat", None, BOX, 0.8)]
+    assert accuracy([twins], [both]).right == 2

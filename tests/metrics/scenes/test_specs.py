@@ -61,6 +61,7 @@ def test_what_a_prompt_asks_stands_in_its_caption(specs):
         for thing in spec.objects:
             coloured = spec.task in ("colours", "binding")
             assert (thing.colour is not None) == coloured == (thing.label in SHAPES)
+            assert not (coloured and spec.style == "blob")  # lacks most colours
             name = f"{thing.colour} {thing.label}" if coloured else thing.label
             assert thing.count > 1 or f" {name} " in spec.caption
             assert thing.count == 1 or f" {['two', 'three', 'four'][thing.count - 2]} " in (
