@@ -142,8 +142,10 @@ def draw_ours(
     steps: int | None = None,
     residual_steps: int = 20,
     order: str = "confidence",
+    guidance: float = GUIDANCE,
+    seed: int = 0,
 ) -> Tensor:
-    """Draw one batch as ``DCAR.generate`` does, with guidance 4.5 and every part lapped.
+    """Draw one batch as ``DCAR.generate`` does, every part lapped.
 
     Args:
         watch: gets the laps of :data:`PARTS`.
@@ -154,6 +156,8 @@ def draw_ours(
         steps: how many of them are run; what is then still hidden counts as code 0.
         residual_steps: of the head; 0: none.
         order: of unmasking; ``"raster"`` with a step a token is token by token.
+        guidance: ``s``; two passes a step, whatever it is.
+        seed: of the first picture; the next has seed + 1.
     """
     states, mask = text if isinstance(text, tuple) else text()
     if callable(text):
@@ -162,17 +166,8 @@ def draw_ours(
     watch.lap("words")
     b = len(mask)
     rows, columns = model.config.grid
-    drawing = Watched(
-        model,
-        cond,
-        null,
-        (b, rows, columns),
-        num_steps,
-        Guidance(GUIDANCE),
-        1.5,
-        seeds(0, b),
-        order=order,
-    )
+    grid, push, sources = (b, rows, columns), Guidance(guidance), seeds(seed, b)
+    drawing = Watched(model, cond, null, grid, num_steps, push, 1.5, sources, order=order)
     drawing.watch = watch
     for step in drawing.steps():
         watch.lap("choice")

@@ -193,6 +193,20 @@ TABLE: tuple[Budget, ...] = (
         *("11", "gpu", 6, 4, 900),
         {"pictures": 64, "token_steps": 4000, "concepts": 128, "steps": 250, "points": 20},
     ),
+    Budget(
+        *("12", "smoke", 0.75, 2, 120),
+        {"small": 0, "repeats": 1, "steps": 1, "batches": 2},
+    ),
+    Budget(
+        *("12", "cpu", 4, 2, 600),
+        {"small": 1, "repeats": 3, "steps": 4, "batches": 4},
+        {"slowdown_64_steps": (3, 5.4), "slowdown_f16": (2, 4)},
+    ),
+    Budget(
+        *("12", "gpu", 3, 4, 600),
+        {"small": 1, "repeats": 5, "steps": 64, "batches": 4},
+        {"slowdown_64_steps": (2, 5.4)},
+    ),
 )
 
 
