@@ -102,7 +102,7 @@ figures.show(
 )
 
 # %% [markdown]
-# **What to notice.** Three quarters of the time go into 24 passes of one network. The head runs 20 steps and the decoder paints 65,536 pixels, and each takes about a tenth. Keep this bar in mind: everything below is a way to change it.
+# **What to notice.** Seven tenths of the time go into 24 passes of one network. The head runs 20 steps and the decoder paints 65,536 pixels, and each takes a tenth, more or less. Keep this bar in mind: everything below is a way to change it.
 #
 # How was it measured? On a CPU we read the *processor's own seconds of this process*, on one thread, so that other programs do not count. On a GPU it is the wall clock. And then there are four rules.
 
@@ -371,7 +371,7 @@ print(f"a head 2 times as fast, in the paper's Table 4: {total_speedup(table_4, 
 #
 # <details><summary>Answer</summary>
 #
-# The bill says: 64 steps cost 64/12 = 5.3 times the passes. f16 has 256 tokens, as 512 px has: about 4 times the passes each, and 512 px paints four times the pixels too. f8 costs 17 to 23 times the passes. A head of 50 steps costs 2.5 times a small part. Passes are three quarters of the picture, so each factor shrinks a little on its way to the whole. Read on whether the clock agrees with the bill.
+# The bill says: 64 steps cost 64/12 = 5.3 times the passes. f16 has 256 tokens, as 512 px has: about 4 times the passes each, and 512 px paints four times the pixels too. f8 makes the passes 23 times as dear. A head of 50 steps costs 2.5 times a small part. Passes are three quarters of the picture, so each factor shrinks a little on its way to the whole. Read on whether the clock agrees with the bill.
 # </details>
 
 # %% tags=["nbval-ignore-output"]
@@ -489,7 +489,7 @@ figures.show(
 )
 
 # %% [markdown]
-# **What to notice.** On one thread of a CPU a batch buys little: one picture already keeps it busy. A GPU has thousands of multipliers; one picture of 64 tokens leaves most of them idle, and throughput climbs steeply until they are busy. Hence the paper's two numbers: 0.4 seconds for one picture, 10.3 pictures a second in batches.
+# **What to notice.** On one thread of a CPU a batch of eight buys a third more pictures, and each person waits six times as long: one picture alone already keeps the thread busy. A GPU has thousands of multipliers; one picture of 64 tokens leaves most of them idle, and throughput climbs steeply until they are busy. Hence the paper's two numbers: 0.4 seconds for one picture, 10.3 pictures a second in batches.
 
 # %% [markdown]
 # ## 7. Three patients
@@ -524,7 +524,7 @@ figures.show(
 )
 
 # %% [markdown]
-# **What to notice.** The table gives both away, the pictures neither. The last row is the cost of *one* step of each kind; divide, and you have counted how often each part ran without looking at a single setting. A: about a hundred steps of the head, five times what it needs (lesson 09: from 20 on nothing changes). B: two steps.
+# **What to notice.** The table gives both away, the pictures neither. The last row is the cost of *one* step of each kind; divide, and you have counted how often each part ran without looking at a single setting. A: some ninety to a hundred steps of the head, five times what it needs (lesson 09: from 20 on nothing changes). B: two steps.
 #
 # But B's wolf is as good as C's! So why not draw everything in two steps? Because this prompt cannot show it. The model knows this wolf by heart: the words alone tell every token, and tokens that are certain need not see each other. To see what steps are *for*, ask for something that leaves a choice. Here are drawings without any prompt, by the smaller shipped model.
 
