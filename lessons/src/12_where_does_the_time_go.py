@@ -650,7 +650,7 @@ course.quiz("12")
 # 4. **Latency** and **throughput** are two numbers.
 # 5. Divide a part's seconds by the cost of one call, and the table tells how often it ran. Speed alone never tells that a picture is broken.
 #
-# **New terms:** latency, throughput, warm-up, FLOP, utilisation, Amdahl's law. `course.glossary()` explains them.
+# **New terms:** latency, throughput, warm-up call, utilisation, Amdahl's law. `course.glossary()` explains them.
 #
 # **You now know** `dcar bench parts`, `dcar bench peers`, and `dcar_edu.bench.timing`. On a GPU try `dcar bench parts --device cuda --way graphs`: it also prints the **utilisation** of every part.
 #

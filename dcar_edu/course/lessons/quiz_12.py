@@ -122,9 +122,8 @@ QUIZ = (
 TERMS = {
     "latency": "Seconds until one picture is there, drawn alone.",
     "throughput": "Pictures a second when many are drawn together.",
-    "warm-up": "The first calls, slower because memory is fetched and code chosen or compiled; "
-    "not counted in a measurement.",
-    "FLOP": "One floating-point operation, an addition or a multiplication.",
+    "warm-up call": "One of the first calls: slower, because memory is fetched and code is picked "
+    "or compiled. Not counted in a measurement.",
     "utilisation": "The share of a device's operations a second that a program gets (MFU).",
     "Amdahl's law": "The part that stays as it is bounds the gain of making another part faster.",
 }
