@@ -1,4 +1,7 @@
-"""What the experiments do: ``study_NN.py`` holds the ``EXPERIMENTS`` of lesson NN."""
+"""What the experiments do: ``study_NN.py`` holds the ``EXPERIMENTS`` of lesson NN.
+
+One that is long may have a file of its own, ``study_NN_name.py``.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
