@@ -28,8 +28,9 @@ SIDES = {"1 cell": 1, "4 cells": 2, "16 cells": 4, "64 cells": 8}
 """Arms of ``14_edit``: a box of so many cells in a side; the last one hides the whole picture."""
 PATHS = ("hybrid", "discrete", "true")
 """Residuals of redrawn cells: the head's, none, and the original's where the id is right."""
-PICTURES = {"smoke": 2, "cpu": 24, "gpu": 256}
-PROMPTS = {"smoke": 3, "cpu": 128, "gpu": 512}
+PICTURES = {"smoke": 2, "cpu": 12, "gpu": 256}
+"""Of one seed."""
+PROMPTS = {"smoke": 3, "cpu": 44, "gpu": 512}
 BAND = 8
 """Pixels that one point of a seam's profile averages over."""
 
