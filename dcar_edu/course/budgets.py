@@ -207,6 +207,17 @@ TABLE: tuple[Budget, ...] = (
         {"small": 1, "repeats": 5, "steps": 64, "batches": 4},
         {"slowdown_64_steps": (2, 5.4)},
     ),
+    Budget(*("14", "smoke", 0.75, 2, 120), {"edits": 2, "pictures": 2, "strengths": 1}),
+    Budget(
+        *("14", "cpu", 3, 2, 900),
+        {"edits": 8, "pictures": 12, "strengths": 4},
+        {"psnr_discrete": (18, 32), "psnr_hybrid": (18, 32)},
+    ),
+    Budget(
+        *("14", "gpu", 2, 3, 900),
+        {"edits": 8, "pictures": 64, "strengths": 4},
+        {"psnr_discrete": (18, 32), "psnr_hybrid": (18, 32)},
+    ),
 )
 
 
