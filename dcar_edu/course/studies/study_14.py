@@ -29,8 +29,8 @@ SIDES = {"1 cell": 1, "4 cells": 2, "16 cells": 4, "64 cells": 8}
 PATHS = ("hybrid", "discrete", "true")
 """Residuals of redrawn cells: the head's, none, and the original's where the id is right."""
 PICTURES = {"smoke": 2, "cpu": 12, "gpu": 256}
-"""Of one seed."""
 PROMPTS = {"smoke": 3, "cpu": 44, "gpu": 512}
+"""Pictures and prompts of one run; three seeds at ``cpu`` are 36 and 132."""
 BAND = 8
 """Pixels that one point of a seam's profile averages over."""
 
