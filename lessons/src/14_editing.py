@@ -447,7 +447,7 @@ for name, drawn in versions.items():
     print(f"{name:26s} step of colour at the border: {step:+5.2f} levels more than in the original")
 
 # %%
-figure, axes = figures.panels(1, 3, height=2.8, width_ratios=[2, 1, 1])
+figure, axes = figures.panels(1, 3, width=7, height=2.4, width_ratios=[2.4, 1, 1])
 for (name, line), mark in zip(lines.items(), ("o-", "s--", "^:")):
     axes[0, 0].plot(line.keys(), line.values(), mark, markersize=4, label=name)
 axes[0, 0].axvline(0, color="black", linewidth=0.8)
@@ -623,7 +623,7 @@ wolf = images.to_pil(data.render([known["wolf"]])[0])
 words = known["wolf"].caption
 wide = model.outpaint(wolf, words, size=(256, 512), offset=(0, 128), seed=SEED, **PLAIN)
 larger = model.outpaint(wolf, words, size=(320, 320), offset=(32, 32), seed=SEED, **PLAIN)
-figure, axes = figures.panels(1, 2, width=5.4, height=1.8, width_ratios=[2, 1.25])
+figure, axes = figures.panels(1, 2, width=4.6, height=1.55, width_ratios=[2, 1.25])
 for axis, picture, title in zip(axes[0], (wide, larger), ("8 x 16 tokens", "10 x 10 tokens")):
     figures.picture_on(axis, picture)
     axis.set_title(title)

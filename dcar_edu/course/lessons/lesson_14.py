@@ -85,7 +85,7 @@ def _test_edit_counts(fn: Callable, reference: Callable, generator: torch.Genera
 
 
 def _counts_by_loop(masked: Tensor, steps: int) -> list[list[int]]:
-    plans = []
+    plans: list[list[int]] = []
     for hidden in masked:
         plans.append([])
         if hidden > 0:
