@@ -109,20 +109,9 @@ def _show_painter(painter: MaskPainter, box: Box) -> None:
     import ipywidgets
     from IPython.display import display
 
-    high, wide = painter.pixels.shape
-    screen = ipywidgets.Image(format="png", layout=ipywidgets.Layout(width=f"{2 * wide}px"))
-    said = ipywidgets.Label()
-    names = {"top": high - 1, "left": wide - 1, "height": high, "width": wide}
-    numbers = [
-        ipywidgets.BoundedIntText(
-            value=value,
-            min=0 if name in ("top", "left") else 1,
-            max=most,
-            description=name,
-            layout=ipywidgets.Layout(width="150px"),
-        )
-        for (name, most), value in zip(names.items(), box, strict=True)
-    ]
+    width = f"{2 * painter.picture.width}px"
+    screen = ipywidgets.Image(format="png", layout=ipywidgets.Layout(width=width))
+    said, numbers = ipywidgets.Label(), _number_boxes(ipywidgets, painter, box)
     mask, unmask = (ipywidgets.Button(description=name) for name in ("mask", "unmask"))
     cells = _cell_buttons(ipywidgets, painter)
 
@@ -153,6 +142,22 @@ def _show_painter(painter: MaskPainter, box: Box) -> None:
     by_numbers = ipywidgets.VBox([*numbers, ipywidgets.HBox([mask, unmask]), said])
     draw()
     display(ipywidgets.VBox([ipywidgets.HBox([screen, by_numbers]), grid]))
+
+
+def _number_boxes(ipywidgets: Any, painter: MaskPainter, box: Box) -> list[Any]:
+    """Top, left, height and width to type in, bounded by the picture."""
+    high, wide = painter.pixels.shape
+    bounds = {"top": (0, high - 1), "left": (0, wide - 1), "height": (1, high), "width": (1, wide)}
+    return [
+        ipywidgets.BoundedIntText(
+            value=value,
+            min=low,
+            max=most,
+            description=name,
+            layout=ipywidgets.Layout(width="150px"),
+        )
+        for (name, (low, most)), value in zip(bounds.items(), box, strict=True)
+    ]
 
 
 def _cell_buttons(ipywidgets: Any, painter: MaskPainter) -> list[Any]:
