@@ -218,6 +218,9 @@ TABLE: tuple[Budget, ...] = (
         {"edits": 8, "pictures": 64, "strengths": 4},
         {"psnr_discrete": (18, 32), "psnr_hybrid": (18, 32)},
     ),
+    Budget(*("13", "smoke", 0.75, 2, 120), {"drawn": 3, "scenes": 1, "pictures": 32}),
+    Budget(*("13", "cpu", 4, 2, 900), {"drawn": 16, "scenes": 2, "pictures": 500}),
+    Budget(*("13", "gpu", 3, 3, 900), {"drawn": 64, "scenes": 20, "pictures": 500}),
 )
 
 
