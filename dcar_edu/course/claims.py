@@ -9,15 +9,18 @@ import json
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from dcar_edu import checkpoint
+from dcar_edu.course.costs import cost_to_reach
 from dcar_edu.course.execute import ROOT
 from dcar_edu.course.experiments import results
 from dcar_edu.course.studies.study_05 import SURE, verdict
 
+LAST = 20
+"""The last point of a curve in ``11_cross``."""
 BEGIN, END = "<!-- claims: dcar course claims -->", "<!-- end of claims -->"
 
 
@@ -56,6 +59,10 @@ class Runs:
                 f"{', '.join(runs[missing[0]])}. Run it again: dcar experiment {self.name} --force."
             )
         return [runs[seed][metric] for seed in sorted(runs)]
+
+    def names(self, arm: str) -> list[str]:
+        """What was measured, in its order in the file."""
+        return list(next(iter(self._arms.get(arm, {0: {}}).values())))
 
     def mean(self, arm: str, metric: str) -> float:
         """Over the seeds."""
@@ -161,12 +168,53 @@ def _residual_steps(of: Sources) -> str:
     )
 
 
+def _resolutions(of: Sources) -> str:
+    runs = of.runs("11_cross")
+    saved = []
+    for seed, quality in enumerate(runs.values("scratch", f"prompt_{LAST:02d}")):
+        costs, seen = (
+            [runs.values("cross 1/4", f"{name}_{point:02d}")[seed] for point in range(LAST + 1)]
+            for name in ("tflop", "prompt")
+        )
+        cost = cost_to_reach(list(zip(costs, seen, strict=True)), quality)
+        saved.append(costs[-1] / cost if cost else float("nan"))
+    return (
+        "128 -> 256 px, a quarter of the compute spent at 128, three seeds: token match at equal "
+        f"compute {runs.compare('cross 1/4', 'scratch', 'match', '.3f')}; scratch's last quality is "
+        f"reached {min(saved):.2f} to {max(saved):.2f} times cheaper. With half of the compute at "
+        f"128: {runs.compare('cross 1/2', 'scratch', 'match', '.3f')}"
+    )
+
+
+def _speed(of: Sources, kind: str) -> str:
+    runs = of.runs("12_peers")
+    arm = f"512px_{kind}"
+    names = [name.removesuffix("_ratio") for name in runs.names(arm) if name.endswith("_ratio")]
+    peers = [n for n in names if n != "ours" and not n.endswith("_without_decoder")]
+    told = []
+    for name in peers:
+        ratio, low, high = (runs.mean(arm, f"{name}_ratio{end}") for end in ("", "_low", "_high"))
+        told.append(f"{name.replace('_', ' ')} {ratio:.1f} ({low:.1f}-{high:.1f})")
+    return f"one CPU thread, random weights, bodies of `small`'s size, times ours: {', '.join(told)}"
+
+
 CLAIMS: tuple[Claim, ...] = (
     Claim("three stages train the best tokenizer (rFID 1.60 / 5.13)", _stages, "lesson 05"),
     Claim("the residual sharpens: rFID 1.60 hybrid, 5.13 codes alone", _reconstruction, "its card"),
     Claim("and draws better: gFID 5.50 hybrid, 6.71 codes alone", _generation, "lesson 10"),
     Claim("12 steps are enough", _steps, "lesson 08"),
     Claim("20 residual steps are enough", _residual_steps, "lesson 09"),
+    Claim(
+        "256 px first, then 512: better, and 1.9 times fewer GPU hours", _resolutions, "lesson 11"
+    ),
+    Claim(
+        "1.5 to 7.9 times the throughput of its peers at 512 px",
+        partial(_speed, kind="throughput"),
+        "lesson 12",
+    ),
+    Claim(
+        "2.0 to 3.5 times lower latency at 512 px", partial(_speed, kind="latency"), "lesson 12"
+    ),
 )
 """In the order of the README."""
 
