@@ -232,7 +232,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "1.5 to 7.9 times the throughput of its peers at 512 px",
-        partial(_speed, arm="256px_throughput"),
+        partial(_speed, arm="512px_throughput"),
         "lesson 12",
     ),
     Claim(
