@@ -214,7 +214,7 @@ figures.show(
 )
 
 # %% [markdown]
-# And longer runs of the same, three seeds each:
+# And longer runs of the same, three seeds of 2-D and one of 1-D so far:
 
 # %%
 lines = [line for line in results("11_tokens") if line["budget"] == "cpu"]
