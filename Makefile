@@ -16,7 +16,7 @@ VIEW ?= solutions
 FRESH ?=
 WORKERS ?= 2
 # On a GPU: make checkpoints MODELS="emoji-256 emoji-512"; dcar checkpoints NAME --minutes 9 does a part.
-MODELS ?= emoji-128 emoji-256-cpu alignment
+MODELS ?= emoji-128 emoji-256-cpu alignment scenes
 
 BIN := .venv/bin
 READY := .venv/.installed
