@@ -58,6 +58,9 @@ def test_a_box_is_cut_off_at_the_edges(picture):
     painter.paint((-3, 18, 5, 50))
     assert painter.pixels.sum() == 2 * 2
     assert places(painter) == [[0, 4]]
+    painter.paint((10, -3, 9, 4))
+    assert painter.pixels.sum() == 2 * 2 + 2 * 1
+    assert places(painter) == [[0, 4], [2, 0]]
 
 
 @pytest.mark.parametrize("box", [(12, 0, 3, 3), (0, 0, 0, 5), (0, 2, 3, -2), (-9, 0, 4, 4)])
