@@ -371,7 +371,7 @@ def score_scene(spec, found):
 # %% tags=["check", "nbval-ignore-output"]
 score_scene = check("13.3", score_scene)
 
-# %% tags=["nbval-check-output"]
+# %%
 scenes = CaptionedScenes("train", 128)
 laid_out = real_scenes(specs, scenes, torch.Generator().manual_seed(0))
 truth = [study.truly_found(example) for example in laid_out]
