@@ -110,7 +110,7 @@ def draw_timed(
         words = model.text_encoder([prompt or "nothing" for prompt in prompts])
         nothing = model.generator.null_text[: words.mask.shape[1]].to(words.states)
         empty = torch.tensor([not prompt for prompt in prompts], device=words.mask.device)
-        return torch.where(empty[:, None, None], nothing, words.states), words.mask | empty[:, None]
+        return torch.where(empty[:, None, None], nothing, words.states), words.mask
 
     with with_threads(1):
         watch = new_watch(model.device)()
