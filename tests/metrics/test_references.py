@@ -154,6 +154,24 @@ def test_a_folder_of_picture_files(pictures, monkeypatch):
     assert {c for batch in read_batches(reference, 32, 99) for c in batch.captions} == {""}
 
 
+def test_a_batch_that_was_read_is_not_held(monkeypatch):
+    alive, most = weakref.WeakSet(), []
+
+    def batches(*arguments):
+        for _ in range(4):
+            pictures = torch.zeros(2, 3, 32, 32)
+            alive.add(pictures)
+            most.append(len(alive))
+            yield ReferenceBatch(pictures, ["", ""])
+            del pictures
+
+    monkeypatch.setattr(references, "_batches", batches)
+    for batch in read_batches(Reference("anywhere"), 32, 8):
+        assert len(batch.images) == 2
+        del batch
+    assert most == [1, 1, 1, 1]
+
+
 def test_nothing_there_is_said(tmp_path):
     with pytest.raises(ValueError, match="holds no picture. Check its name"):
         list(read_batches(find_reference(str(tmp_path)), 32, 3))
