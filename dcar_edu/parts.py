@@ -19,16 +19,7 @@ from dcar_edu.tokenizer import HybridTokenizer
 
 
 class Parts(nn.Module):
-    """Tokenizer, generator and text encoder, in eval mode.
-
-    Args:
-        tokenizer: turns tokens into pixels.
-        generator: turns text into tokens; trained on this tokenizer's tokens.
-        text_encoder: the one that the generator was trained with.
-
-    Raises:
-        ValueError: the generator was trained with another tokenizer, or widths do not fit.
-    """
+    """Tokenizer, generator and text encoder, in eval mode; arguments as for :class:`DCAR`."""
 
     def __init__(
         self, tokenizer: HybridTokenizer, generator: MaskedGenerator, text_encoder: TextEncoder

@@ -96,6 +96,9 @@ def amused(size: int, batch: int, place: Place) -> Painter:
 
     At 512 pixels the U-ViT halves its grid inside, as the published 512 model does: that makes the
     peer faster.
+
+    Source:
+        diffusers, ``scripts/convert_amused.py``: the 512 model is the one "with downsample".
     """
     d = _diffusers()
     large = size >= 512

@@ -43,14 +43,19 @@ def kid(x: Tensor, y: Tensor, *, paired: bool = False) -> float:
             "kid compares two sets of features (n, d) and (m, d) with n and m at least 2, got "
             f"{tuple(x.shape)} and {tuple(y.shape)}. Use one network and more pictures."
         )
+    check_paired(x, y, paired)
+    x, y = x.detach().double(), y.detach().double()
+    a, b = torch.ones(1, len(x)).to(x), torch.ones(1, len(y)).to(y)
+    return float(_distances(x, y, a, b, paired))
+
+
+def check_paired(x: Tensor, y: Tensor, paired: bool) -> None:
+    """Raise a ValueError when sets that should be paired differ in length."""
     if paired and len(x) != len(y):
         raise ValueError(
             f"paired sets need as many reconstructions as pictures, got {len(x)} and {len(y)}. "
             "Pass both in one order, or paired=False."
         )
-    x, y = x.detach().double(), y.detach().double()
-    a, b = torch.ones(1, len(x)).to(x), torch.ones(1, len(y)).to(y)
-    return float(_distances(x, y, a, b, paired))
 
 
 def kid_interval(

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dcar_edu.checkpoint import write_atomically
-from dcar_edu.metrics.distribution import draws, interval_of
+from dcar_edu.metrics.distribution import check_paired, draws, interval_of
 
 
 class FeatureStatistics:
@@ -217,11 +217,7 @@ def frechet_interval(
         Percentile bootstrap (Efron 1979), centred.
     """
     x, y = _features(x, y)
-    if paired and len(x) != len(y):
-        raise ValueError(
-            f"paired sets need as many vectors in each, got {len(x)} and {len(y)}. "
-            "Pass both in one order, or paired=False."
-        )
+    check_paired(x, y, paired)
     a = draws(len(x), resamples, generator)
     b = a if paired else draws(len(y), resamples, generator)
     products = _products(x, y)

@@ -203,7 +203,7 @@ for arm in pair:
         words.append(f"{psnr(made, pictures).mean():6.2f} dB, {count:2d} tokens")
     print(f"{arm}   " + "     ".join(words))
 cells, titles = [], []
-for which, size in ((1, "64x64"), (1, "128x128"), (2, "64x128")):
+for which, size in ((2, "64x64"), (2, "128x128"), (2, "64x128")):
     cells += [table["2-D", size][0][which], *(table[arm, size][1][which] for arm in pair)]
     titles += [f"original\n{size}", "2-D", "1-D"]
 figures.show(
@@ -214,7 +214,7 @@ figures.show(
 )
 
 # %% [markdown]
-# And longer runs of the same, three seeds of 2-D and one of 1-D so far:
+# And longer runs of the same, three seeds each:
 
 # %%
 lines = [line for line in results("11_tokens") if line["budget"] == "cpu"]

@@ -160,7 +160,7 @@ def test_an_interval_covers_the_mean_of_many_draws():
         (lambda: frechet_of_features(cloud(4), cloud(4, 6)), r"with d = 5, got \(4, 6\)"),
         (lambda: frechet_of_features(cloud(4), cloud(1)), "two or more vectors, got 4 and 1"),
         (lambda: frechet_interval(cloud(4), cloud(3), paired=True, generator=seeded()),
-         "as many vectors in each, got 4 and 3"),
+         "as many reconstructions as pictures, got 4 and 3"),
     ],
 )  # fmt: skip
 def test_refuses(call, message):
