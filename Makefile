@@ -85,10 +85,11 @@ notebooks: $(READY)  ## build lessons/ and solutions/ from lessons/src
 docs: $(READY)  ## build/site: API pages and the executed lessons
 	$(BIN)/python -m dcar_edu.course.docs build/site
 
-bench: $(READY)  ## time the data room, the code search and sampling (minutes, 7 GB of memory)
+bench: $(READY)  ## time the data room, the code search, sampling and each part (minutes, 7 GB of memory)
 	$(BIN)/dcar bench data
 	$(BIN)/dcar bench vq
 	$(BIN)/dcar bench sample
+	$(BIN)/dcar bench parts
 
 checkpoints: $(READY)  ## train the shipped checkpoints from nothing (resumable; hours on a CPU)
 	set -e; for name in $(MODELS); do $(BIN)/dcar checkpoints $$name; done

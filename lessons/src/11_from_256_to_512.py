@@ -209,8 +209,8 @@ for which, size in ((2, "64x64"), (2, "128x128"), (2, "64x128")):
 figures.show(
     figures.image_grid(cells, titles, columns=9, tile=0.85),
     alt="An emoji at 64 pixels, at 128 pixels, and two emoji side by side: each time the original, "
-    "rebuilt by the 2-D tokenizer and rebuilt by the 1-D tokenizer. At 64 pixels both are soft but "
-    "show the emoji. Side by side the 2-D tokenizer shows both emoji, the 1-D one a blur.",
+    "rebuilt by the 2-D tokenizer and rebuilt by the 1-D tokenizer. Both tokenizers are "
+    "soft at 64 pixels, the 1-D one more. Side by side the 2-D one keeps two emoji, the 1-D one a cloud.",
 )
 
 # %% [markdown]
