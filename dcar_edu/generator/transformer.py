@@ -48,7 +48,7 @@ def _heads(x: Tensor, heads: int) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Every token looks at every token; queries and keys are normalised over the full width."""
+    """Every token looks at every token, or at those allowed; queries and keys are normalised."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -57,11 +57,11 @@ class SelfAttention(nn.Module):
         self.q_norm, self.k_norm = nn.LayerNorm(width, eps=1e-5), nn.LayerNorm(width, eps=1e-5)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``(b, n, width)`` to the same shape."""
+    def forward(self, x: Tensor, allowed: Tensor | None = None) -> Tensor:
+        """``(b, n, width)`` to the same shape; ``allowed`` (n, n): row may look at column."""
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         q, k, v = (_heads(t, self.heads) for t in (self.q_norm(q), self.k_norm(k), v))
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
         return self.proj(rearrange(mixed, "b head n d -> b n (head d)"))
 
 
@@ -107,8 +107,15 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.mlp = MLP(width, mlp_width, width)
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """``(b, n, width)`` to the same shape."""
-        x = x + self.attention(self.norm1(x))
+    def forward(
+        self,
+        x: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor,
+        allowed: Tensor | None = None,
+    ) -> Tensor:
+        """``(b, n, width)`` to the same shape; masks as in the two attentions."""
+        x = x + self.attention(self.norm1(x), allowed)
         x = x + self.cross(x, keys, values, mask)
         return x + self.mlp(self.norm2(x))
