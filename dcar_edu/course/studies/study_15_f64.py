@@ -1,9 +1,9 @@
 """Lesson 15, the paper's open question 2: does the three-stage schedule carry over to f64?
 
-All arms write a picture of 256 px as 2,048 numbers: 16 x 16 places of 8 at f16, 8 x 8 of 32 at f32,
-4 x 4 of 128 at f64. They have the same codebook size and, within 2 %, the same number of
+All arms write a picture of 128 px as 512 numbers: 8 x 8 places of 8 at f16, 4 x 4 of 32 at f32,
+2 x 2 of 128 at f64. They have the same codebook size and, within 2 %, the same number of
 parameters; training spends the same FLOPs, so an arm with a cheaper step takes more steps. A code
-names a place, so with fewer places the discrete path has fewer bits: 2,048, 512 and 128.
+names a place, so with fewer places the discrete path has fewer bits: 512, 128 and 32.
 """
 
 import functools
@@ -56,19 +56,19 @@ class Setting:
     """Learnt."""
     judged: int
     """Held-out pictures."""
-    side: int = 256
+    side: int = 128
 
 
 SETTINGS = {
     "smoke": Setting(tflop=0.02, batch=2, concepts=4, judged=4, side=64),
-    "cpu": Setting(tflop=12, batch=4, concepts=256, judged=64),
-    "gpu": Setting(tflop=2000, batch=32, concepts=1024, judged=192),
+    "cpu": Setting(tflop=3, batch=4, concepts=256, judged=64),
+    "gpu": Setting(tflop=2000, batch=32, concepts=1024, judged=192, side=256),
 }
 """Of ``dcar experiment 15_f64``."""
 LESSON = {
     "smoke": SETTINGS["smoke"],
-    "cpu": Setting(tflop=2.5, batch=4, concepts=128, judged=32),
-    "gpu": Setting(tflop=200, batch=32, concepts=1024, judged=192),
+    "cpu": Setting(tflop=1.5, batch=4, concepts=256, judged=32),
+    "gpu": Setting(tflop=200, batch=32, concepts=1024, judged=192, side=256),
 }
 """Of the one run at f64 in the notebook."""
 
@@ -125,10 +125,12 @@ def plan(steps: int, seed: int) -> TokenizerTraining:
 
 @functools.cache
 def flops(arm: str, setting: Setting, steps: int) -> float:
-    """Of a training of so many steps, all three stages, counted on a step of each."""
-    shape = (1, 3, setting.side, setting.side)
-    stages = tokenizer_flops(config_of(arm), plan(steps, 0), shape)
-    return setting.batch * sum(stages.values())
+    """Of a training of so many steps, all three stages.
+
+    Counted on a step of each with a picture of 64 px: convolutions cost in proportion to the area.
+    """
+    stages = tokenizer_flops(config_of(arm), plan(steps, 0), (1, 3, 64, 64))
+    return setting.batch * (setting.side / 64) ** 2 * sum(stages.values())
 
 
 def steps_for(arm: str, setting: Setting) -> int:
