@@ -91,13 +91,16 @@ def config_of(arm: str) -> TokenizerConfig:
     """
     f, depths = factor(arm), DEPTHS[arm]
     stages, inner = 3 + len(depths), (0, 0, 0)
+    blocks: tuple = ("res",) * stages
+    norms: tuple = ("layer",) * stages
+    activations: tuple = ("silu",) * stages
     return TokenizerConfig(
         widths=(64,) * (stages - 1) + (128,),
         encoder_depths=(*inner, *depths),
         decoder_depths=(*inner, depths[0] if f == 16 else 3, *depths[1:]),
-        blocks=("res",) * stages,
-        decoder_norms=("layer",) * stages,
-        decoder_activations=("silu",) * stages,
+        blocks=blocks,
+        decoder_norms=norms,
+        decoder_activations=activations,
         num_codes=CODES,
         latent_channels=f * f // 32,
     )
