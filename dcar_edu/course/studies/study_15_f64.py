@@ -61,7 +61,7 @@ class Setting:
 
 SETTINGS = {
     "smoke": Setting(tflop=0.02, batch=2, concepts=4, judged=4, side=64),
-    "cpu": Setting(tflop=3, batch=4, concepts=256, judged=64),
+    "cpu": Setting(tflop=2, batch=4, concepts=256, judged=64),
     "gpu": Setting(tflop=2000, batch=32, concepts=1024, judged=192, side=256),
 }
 """Of ``dcar experiment 15_f64``."""
@@ -151,7 +151,9 @@ def train(
         The step, the name of its stage and the averaged tokenizer, after every step. All arms of
         a seed see the same pictures, the one with more steps some more at the end.
     """
-    tokenizer, config = new_tokenizer(arm, seed).to(device), plan(steps_for(arm, setting), seed)
+    config = plan(steps_for(arm, setting), seed)
+    tokenizer = new_tokenizer(arm, seed).to(device)
+    tokenizer.to(memory_format=torch.channels_last)  # an eighth faster on a processor
     data = CaptionedEmoji("train", setting.side, concepts=setting.concepts, **LOOK)
     source = torch.Generator().manual_seed(seed)  # its own: the arms' codes draw unequally often
 
