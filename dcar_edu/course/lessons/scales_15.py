@@ -154,6 +154,7 @@ def new_generator(arm: str, plan: Plan, channels: int, scale: float, seed: int) 
         "num_codes": plan.codes,
         "latent_channels": channels,
         "residual_scale": round(scale, 6),
+        "diffusion_repeats": 2,
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -32,7 +32,7 @@ MODEL = "emoji-128"
 GUIDANCE, STEPS, RESIDUAL_STEPS = 1.0, 12, 20
 PLANS = {
     "smoke": Plan(12, 2, 2, 32, 2, 1, 2, 4, 2, repeats=1, width=64, depth=1),
-    "cpu": Plan(400, 48, 48, 512, 10, 80, 1100, 16, 11),
+    "cpu": Plan(400, 40, 48, 512, 10, 50, 800, 16, 8),
     "gpu": Plan(400, 300, 48, 1024, 20, 2000, 8000, 64, 20, width=256, depth=5),
 }
 
