@@ -24,7 +24,7 @@ from dcar_edu.course.execute import ROOT
 from dcar_edu.course.studies import Experiment
 from dcar_edu.course.studies.study_05 import SURE, Verdict, verdict
 from dcar_edu.data import CaptionedEmoji
-from dcar_edu.features import EfficientNetFeatures, load_features
+from dcar_edu.features import EfficientNetFeatures
 from dcar_edu.images import resize
 from dcar_edu.metrics import judge_tokenizer
 from dcar_edu.tokenizer.autoencoder import count_parameters
@@ -127,13 +127,17 @@ def plan(steps: int, seed: int) -> TokenizerTraining:
 
 
 @functools.cache
-def flops(arm: str, setting: Setting, steps: int) -> float:
-    """Of a training of so many steps, all three stages.
+def _of_a_step(arm: str) -> dict[str, float]:
+    """Stage -> floating-point operations of a step on one picture of 64 px."""
+    once = plan(6, 0)
+    found = tokenizer_flops(config_of(arm), once, (1, 3, 64, 64))
+    return {stage.name: found[stage.name] / stage.steps for stage in once.stages}
 
-    Counted on a step of each with a picture of 64 px: convolutions cost in proportion to the area.
-    """
-    stages = tokenizer_flops(config_of(arm), plan(steps, 0), (1, 3, 64, 64))
-    return setting.batch * (setting.side / 64) ** 2 * sum(stages.values())
+
+def flops(arm: str, setting: Setting, steps: int) -> float:
+    """Of a training of so many steps; convolutions cost in proportion to the area."""
+    each = setting.batch * (setting.side / 64) ** 2
+    return each * sum(stage.steps * _of_a_step(arm)[stage.name] for stage in three_stages(steps))
 
 
 def steps_for(arm: str, setting: Setting) -> int:
@@ -270,11 +274,6 @@ def compare(runs: Runs, arm: str, other: str, metric: str) -> tuple[float, Verdi
     return gap, verdict(a, b, SURE.get(len(a), 2.57))
 
 
-@functools.cache
-def _eyes(device: str) -> EfficientNetFeatures:
-    return load_features(device)
-
-
 def _f64(arm: str, seed: int, budget: str) -> dict[str, float]:
     """Sizes, cost and metrics at the end; seed 0 at ``cpu`` also stores its pictures."""
     setting, device = SETTINGS[budget], "cuda" if torch.cuda.is_available() else "cpu"
@@ -283,7 +282,7 @@ def _f64(arm: str, seed: int, budget: str) -> dict[str, float]:
         tokenizer = trained
         if step % max(1, int(found["steps"]) // 6) == 0:
             print(f"{arm} seed {seed}, step {step} of {found['steps']}, {stage}", flush=True)
-    found |= judge(tokenizer, setting, _eyes(device))
+    found |= judge(tokenizer, setting)
     if seed == 0 and budget == "cpu":
         store(arm, tokenizer, setting, ROOT / "lessons" / "results")
     return {name: round(value, 5) for name, value in found.items()}
