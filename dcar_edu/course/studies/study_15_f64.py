@@ -1,46 +1,50 @@
 """Lesson 15, the paper's open question 2: does the three-stage schedule carry over to f64?
 
-All arms write a picture of 128 px as 512 numbers: 8 x 8 places of 8 at f16, 4 x 4 of 32 at f32,
-2 x 2 of 128 at f64. They have the same codebook size and, within 2 %, the same number of
-parameters; training spends the same FLOPs, so an arm with a cheaper step takes more steps. A code
-names a place, so with fewer places the discrete path has fewer bits: 512, 128 and 32.
+All arms begin with the shipped f32 tokenizer, whose 32 numbers a place are only grouped anew: four
+places make one of 128 at f64, a quarter of a place's numbers makes a place of 8 at f16. That is
+DC-AE's shortcut as a stage of its own, without any parameter. So numbers a picture, network, start,
+parameters and FLOPs are equal, steps too; but a code names a place, so a picture of 128 px has
+512, 128 and 32 bits at f16, f32 and f64. Then each arm goes through all three stages.
+
+From nothing, narrow f32 and f64 networks were no better than a mean picture after 380 steps.
 """
 
-import functools
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from dcar_edu import images as pixels
-from dcar_edu.course.costs import tokenizer_flops
+from dcar_edu.bench.flops import count_flops
 from dcar_edu.course.execute import ROOT
 from dcar_edu.course.studies import Experiment
 from dcar_edu.course.studies.study_05 import SURE, Verdict, verdict
 from dcar_edu.data import CaptionedEmoji
 from dcar_edu.features import EfficientNetFeatures
 from dcar_edu.images import resize
-from dcar_edu.metrics import judge_tokenizer
+from dcar_edu.metrics import judge_tokenizer, psnr
+from dcar_edu.pipeline import DCAR
 from dcar_edu.tokenizer.autoencoder import count_parameters
 from dcar_edu.tokenizer.config import TokenizerConfig
 from dcar_edu.tokenizer.hybrid import HybridTokenizer
 from dcar_edu.tokenizer.training import TokenizerTraining, begin, three_stages, train_tokenizer
 
+ARMS = ("f16", "f32", "f64")
+START = "emoji-128"
+"""The model whose tokenizer all arms begin with."""
 CODES = 256
 LOOK: dict[str, tuple[str, ...]] = {
     "styles": ("3d",),
     "backgrounds": ("white", "pale blue"),
     "sizes": ("normal",),
 }
-DEPTHS = {"f16": (1, 3), "f32": (2, 1, 2), "f64": (3, 1, 1, 1)}
-"""Residual blocks of the encoder in the stages at f8, f16, f32 and f64; the decoder has as many,
-but 3 at f8 beyond f16. The last stage is 128 wide, the others 64."""
 SHOWN = 4
 """Held-out pictures whose reconstructions are stored."""
 
@@ -49,8 +53,7 @@ SHOWN = 4
 class Setting:
     """What one run costs: the same for every arm."""
 
-    tflop: float
-    """Floating-point operations of the training, in units of 10^12."""
+    steps: int
     batch: int
     concepts: int
     """Learnt."""
@@ -60,11 +63,33 @@ class Setting:
 
 
 SETTINGS = {
-    "smoke": Setting(tflop=0.02, batch=2, concepts=4, judged=4, side=64),
-    "cpu": Setting(tflop=1.5, batch=4, concepts=256, judged=64),
-    "gpu": Setting(tflop=2000, batch=32, concepts=1024, judged=192, side=256),
+    "smoke": Setting(steps=6, batch=2, concepts=4, judged=4, side=64),
+    "cpu": Setting(steps=120, batch=4, concepts=256, judged=64),
+    "gpu": Setting(steps=6000, batch=32, concepts=1024, judged=192),
 }
 """Of a run, in the experiment and in the notebook."""
+
+
+class Regroup(nn.Module):
+    """Latents ``(b, 32, h, w)`` at f32 to those at another f, or back: the same numbers.
+
+    A place's numbers have length 1 on both sides, so the decoder meets the scale that it knows.
+
+    Args:
+        f: the other one.
+        back: from f to f32.
+    """
+
+    def __init__(self, f: int, back: bool = False) -> None:
+        super().__init__()
+        self.f, self.back = f, back
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(b, c, h, w)`` to ``(b, c / k^2, h k, w k)``, or the other way; k is 1 or 2."""
+        x = F.normalize(x, dim=1) if not self.back else x
+        if self.f != 32:
+            x = F.pixel_unshuffle(x, 2) if (self.f == 64) != self.back else F.pixel_shuffle(x, 2)
+        return x * (self.f / 32) if self.back else x
 
 
 def factor(arm: str) -> int:
@@ -73,71 +98,51 @@ def factor(arm: str) -> int:
     Raises:
         ValueError: no such arm.
     """
-    if arm not in DEPTHS:
-        raise ValueError(f"arms are {', '.join(DEPTHS)}; got '{arm}'. Choose one of them.")
+    if arm not in ARMS:
+        raise ValueError(f"arms are {', '.join(ARMS)}; got '{arm}'. Choose one of them.")
     return int(arm.removeprefix("f"))
 
 
-def config_of(arm: str) -> TokenizerConfig:
-    """A narrow tokenizer of 2.4 million parameters; residual blocks only.
-
-    No attention: torch counts the backward pass of its depth-wise convolutions too high.
-    """
-    f, depths = factor(arm), DEPTHS[arm]
-    stages, inner = 3 + len(depths), (0, 0, 0)
-    blocks: tuple = ("res",) * stages
-    norms: tuple = ("layer",) * stages
-    activations: tuple = ("silu",) * stages
-    return TokenizerConfig(
-        widths=(64,) * (stages - 1) + (128,),
-        encoder_depths=(*inner, *depths),
-        decoder_depths=(*inner, depths[0] if f == 16 else 3, *depths[1:]),
-        blocks=blocks,
-        decoder_norms=norms,
-        decoder_activations=activations,
-        num_codes=CODES,
-        latent_channels=f * f // 32,
-    )
+def config_of(arm: str, start: TokenizerConfig) -> TokenizerConfig:
+    """The shipped network, with as many channels as give f32's numbers a picture."""
+    f = factor(arm)
+    channels = start.latent_channels * f * f // 32**2
+    return replace(start, latent_channels=channels, num_codes=CODES, residual_std=None)
 
 
-def new_tokenizer(arm: str, seed: int) -> HybridTokenizer:
-    """A tokenizer that has learnt nothing; the global random state stays as it was."""
+def new_tokenizer(arm: str) -> HybridTokenizer:
+    """The shipped encoder and decoder around codes at f16, f32 or f64 that have learnt nothing."""
+    shipped = DCAR.from_pretrained(START).tokenizer
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return HybridTokenizer(config_of(arm))
+        torch.manual_seed(0)
+        tokenizer = HybridTokenizer(config_of(arm, shipped.config))
+    f = factor(arm)
+    parts: dict[str, nn.Module] = {
+        "encoder": nn.Sequential(shipped.encoder, Regroup(f)),
+        "decoder": nn.Sequential(Regroup(f, back=True), shipped.decoder),
+    }
+    for name, part in parts.items():
+        setattr(tokenizer, name, part)
+    return tokenizer
 
 
 def plan(steps: int, seed: int) -> TokenizerTraining:
     """The paper's three stages, 1:4:1; the other numbers are for short runs."""
     return TokenizerTraining(
         three_stages(steps),
-        learning_rate=2e-3,
-        warmup_steps=20,
-        ema_decay=0.98,
+        learning_rate=5e-4,
+        warmup_steps=10,
+        ema_decay=0.95,
         l2=2.0,
-        revive_every=50,
+        revive_every=25,
         seed=seed,
     )
 
 
-@functools.cache
-def _of_a_step(arm: str) -> dict[str, float]:
-    """Stage -> floating-point operations of a step on one picture of 64 px."""
-    once = plan(6, 0)
-    found = tokenizer_flops(config_of(arm), once, (1, 3, 64, 64))
-    return {stage.name: found[stage.name] / stage.steps for stage in once.stages}
-
-
-def flops(arm: str, setting: Setting, steps: int) -> float:
-    """Of a training of so many steps; convolutions cost in proportion to the area."""
-    each = setting.batch * (setting.side / 64) ** 2
-    return each * sum(stage.steps * _of_a_step(arm)[stage.name] for stage in three_stages(steps))
-
-
-def steps_for(arm: str, setting: Setting) -> int:
-    """The steps that the setting's compute buys; at least one of each stage."""
-    each = flops(arm, setting, 600) / 600
-    return max(6, round(setting.tflop * 1e12 / each))
+def forward_flops(tokenizer: HybridTokenizer, side: int) -> int:
+    """Of one picture, encoded, rounded to codes and drawn; a training step costs about 3 times."""
+    with torch.no_grad():
+        return count_flops(lambda: tokenizer(torch.zeros(1, 3, side, side), "discrete"))
 
 
 def train(
@@ -147,12 +152,12 @@ def train(
 
     Yields:
         The step, the name of its stage and the averaged tokenizer, after every step. All arms of
-        a seed see the same pictures, the one with more steps some more at the end.
+        a seed draw from the same stream of pictures; where places are few, the start of the codes
+        takes more of them.
     """
-    config = plan(steps_for(arm, setting), seed)
-    tokenizer = new_tokenizer(arm, seed).to(device)
+    tokenizer, config = new_tokenizer(arm).to(device), plan(setting.steps, seed)
     data = CaptionedEmoji("train", setting.side, concepts=setting.concepts, **LOOK)
-    source = torch.Generator().manual_seed(seed)  # its own: the arms' codes draw unequally often
+    source = torch.Generator().manual_seed(seed)
 
     def batches() -> Iterator[Tensor]:
         while True:
@@ -178,17 +183,16 @@ def judge(
     return judge_tokenizer(tokenizer, unseen(setting).split(16), features=features)
 
 
-def sizes(arm: str, setting: Setting) -> dict[str, float]:
-    """What a picture becomes, and what the training costs."""
-    config, steps = config_of(arm), steps_for(arm, setting)
-    tokens = (setting.side // config.downsample) ** 2
+def sizes(tokenizer: HybridTokenizer, arm: str, setting: Setting) -> dict[str, float]:
+    """What a picture becomes, and what the network costs."""
+    tokens = (setting.side // factor(arm)) ** 2
     return {
         "tokens": tokens,
-        "values": tokens * config.latent_channels,
+        "values": tokens * tokenizer.config.latent_channels,
         "bits": tokens * (CODES.bit_length() - 1),
-        "parameters": count_parameters(HybridTokenizer(config)),
-        "steps": steps,
-        "tflop": flops(arm, setting, steps) / 1e12,
+        "parameters": count_parameters(tokenizer.encoder) + count_parameters(tokenizer.decoder),
+        "forward_gflop": forward_flops(tokenizer, setting.side) / 1e9,
+        "steps": setting.steps,
     }
 
 
@@ -230,7 +234,7 @@ Runs = Mapping[str, Mapping[int, Mapping[str, float]]]
 
 def by_arm(lines: Sequence[Mapping[str, Any]], budget: str = "cpu") -> Runs:
     """Sort the lines of ``results("15_f64")``; only seeds that every arm has, in order."""
-    found: dict[str, dict[int, Mapping[str, float]]] = {arm: {} for arm in DEPTHS}
+    found: dict[str, dict[int, Mapping[str, float]]] = {arm: {} for arm in ARMS}
     for line in lines:
         if line["budget"] == budget:
             found[line["arm"]][line["seed"]] = line["metrics"]
@@ -268,13 +272,18 @@ def compare(runs: Runs, arm: str, other: str, metric: str) -> tuple[float, Verdi
 
 
 def _f64(arm: str, seed: int, budget: str) -> dict[str, float]:
-    """Sizes, cost and metrics at the end; seed 0 at ``cpu`` also stores its pictures."""
+    """Sizes and metrics at the end; seed 0 at ``cpu`` also stores its pictures.
+
+    ``psnr_start`` is the hybrid path's before any training.
+    """
     setting, device = SETTINGS[budget], "cuda" if torch.cuda.is_available() else "cpu"
-    found = sizes(arm, setting)
+    begun, pictures = new_tokenizer(arm), unseen(setting)
+    found = sizes(begun, arm, setting)
+    found["psnr_start"] = psnr(redraw(begun, pictures)[0], pictures).mean().item()
     for step, stage, trained in train(arm, seed, setting, device):
         tokenizer = trained
-        if step % max(1, int(found["steps"]) // 6) == 0:
-            print(f"{arm} seed {seed}, step {step} of {found['steps']}, {stage}", flush=True)
+        if step % max(1, setting.steps // 6) == 0:
+            print(f"{arm} seed {seed}, step {step} of {setting.steps}, {stage}", flush=True)
     found |= judge(tokenizer, setting)
     if seed == 0 and budget == "cpu":
         store(arm, tokenizer, setting, ROOT / "lessons" / "results")
@@ -283,8 +292,8 @@ def _f64(arm: str, seed: int, budget: str) -> dict[str, float]:
 
 EXPERIMENTS: dict[str, Experiment] = {
     "15_f64": Experiment(
-        "three stages at f16, f32 and f64: equal numbers a picture, parameters and FLOPs",
-        tuple(DEPTHS),
+        "three stages at f16, f32 and f64 from one start: equal numbers, parameters and FLOPs",
+        ARMS,
         _f64,
     ),
 }
