@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from dcar_edu import images as pixels
 from dcar_edu.bench.flops import count_flops
+from dcar_edu.checkpoint import find_model
 from dcar_edu.course.execute import ROOT
 from dcar_edu.course.studies import Experiment
 from dcar_edu.course.studies.study_05 import SURE, Verdict, verdict
@@ -30,7 +31,6 @@ from dcar_edu.data import CaptionedEmoji
 from dcar_edu.features import EfficientNetFeatures
 from dcar_edu.images import resize
 from dcar_edu.metrics import judge_tokenizer, psnr
-from dcar_edu.pipeline import DCAR
 from dcar_edu.tokenizer.autoencoder import count_parameters
 from dcar_edu.tokenizer.config import TokenizerConfig
 from dcar_edu.tokenizer.hybrid import HybridTokenizer
@@ -112,7 +112,7 @@ def config_of(arm: str, start: TokenizerConfig) -> TokenizerConfig:
 
 def new_tokenizer(arm: str) -> HybridTokenizer:
     """The shipped encoder and decoder around codes at f16, f32 or f64 that have learnt nothing."""
-    shipped = DCAR.from_pretrained(START).tokenizer
+    shipped = HybridTokenizer.from_pretrained(find_model(START) / "tokenizer")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         tokenizer = HybridTokenizer(config_of(arm, shipped.config))
