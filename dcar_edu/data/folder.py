@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from dcar_edu.data.emoji import EmojiBatch
@@ -17,11 +17,16 @@ from dcar_edu.images import to_model
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 
 
+def upright_on_white(picture: Image.Image) -> Image.Image:
+    """The picture as RGB: turned as its camera says (EXIF), transparency laid on white."""
+    picture = ImageOps.exif_transpose(picture).convert("RGBA")
+    white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, picture).convert("RGB")
+
+
 def square(picture: Image.Image, resolution: int) -> np.ndarray:
     """The middle square of a picture on white, as uint8 ``(resolution, resolution, 3)``."""
-    picture = picture.convert("RGBA")
-    white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
-    picture = Image.alpha_composite(white, picture).convert("RGB")
+    picture = upright_on_white(picture)
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     middle = picture.crop((left, top, left + side, top + side))

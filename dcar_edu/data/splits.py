@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+import torch
+
 from dcar_edu.data.art import Concept, fraction, read_concepts
 from dcar_edu.data.captions import BACKGROUNDS, STYLES
 
@@ -114,3 +116,32 @@ def check_resolution(resolution: int, multiple: int) -> None:
         raise ValueError(
             f"resolution must be a multiple of {multiple} and at least 16, got {resolution}."
         )
+
+
+def split_groups(groups: Sequence[str], share: float, generator: torch.Generator) -> list[bool]:
+    """Choose pictures to hold out, whole groups at a time.
+
+    Pictures of one thing look alike; with one of them in training, another says nothing about
+    pictures that nobody has seen.
+
+    Args:
+        groups: the group of each picture.
+        share: of the groups, between 0 and 1; at least one is held out and one is left.
+        generator: says which.
+
+    Returns:
+        For each picture, whether it is held out.
+
+    Raises:
+        ValueError: fewer than two groups, or a share that is none.
+    """
+    names = sorted(set(groups))
+    if len(names) < 2 or not 0 < share < 1:
+        raise ValueError(
+            f"a split needs two groups or more and a share between 0 and 1, got {len(names)} "
+            f"groups and {share}. Group by something that differs more."
+        )
+    count = min(max(1, round(share * len(names))), len(names) - 1)
+    order = torch.randperm(len(names), generator=generator).tolist()
+    held = {names[place] for place in order[:count]}
+    return [group in held for group in groups]

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FLOORS = (
     {"checkpoint", "team"},
-    {"images"},  # saves a picture with checkpoint's atomic writer
+    {"images", "sharing"},  # write files with checkpoint's atomic writer
     {"text", "features", "state"},
     {"tokenizer", "generator", "data"},
     {"drawing", "editing"},
