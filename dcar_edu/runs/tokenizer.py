@@ -25,7 +25,8 @@ from dcar_edu.tokenizer.training import begin, measure_latents, train_tokenizer
 SHOWN = 8
 """Pictures on a sheet of samples."""
 MEASURED = 1024
-"""Pictures of the data that a finished tokenizer is measured on."""
+"""Pictures of the data that a finished tokenizer is measured on; of a shorter run, as many as it
+has seen, but at least one batch of 64."""
 
 
 def run_tokenizer(
@@ -87,7 +88,7 @@ def _run(plan: TokenizerRun, out: Path, team: Team, call: Call) -> Path | None:
 
     if not follow(records, state, settled.steps, out, source, keeper, call, draw):
         return None
-    _measure(tokenizer, plan, team)
+    _measure(tokenizer, plan, plan.batch * settled.steps, team)
     return _write(tokenizer, plan, out, team)
 
 
@@ -155,14 +156,14 @@ def _steps_by_time(
     return max(steps, sum(1 for stage in plan.training.stages if stage.steps))
 
 
-def _measure(tokenizer: HybridTokenizer, plan: TokenizerRun, team: Team) -> None:
+def _measure(tokenizer: HybridTokenizer, plan: TokenizerRun, seen: int, team: Team) -> None:
     """Note residuals and code use in the config, measured on some pictures of the data.
 
     After a run of the decoder alone too: at another resolution residuals have another size.
     """
     source = Mixture(plan.data, plan.resolution, plan.training.seed)
     generator = torch.Generator().manual_seed(plan.training.seed)
-    drawn = (source.draw(64, generator) for _ in range(MEASURED // 64))
+    drawn = (source.draw(64, generator) for _ in range(max(1, min(MEASURED, seen) // 64)))
     measure_latents(tokenizer, (source.render(rows, team.device) for rows in drawn))
 
 
