@@ -218,6 +218,27 @@ TABLE: tuple[Budget, ...] = (
         {"edits": 8, "pictures": 64, "strengths": 4},
         {"psnr_discrete": (18, 32), "psnr_hybrid": (18, 32)},
     ),
+    Budget(
+        *("16", "smoke", 0.75, 2, 120),
+        {
+            **{"things": 5, "decoder_steps": 2, "generator_steps": 2, "batch": 2},
+            **{"drawn": 2, "steps": 2, "spread": 0},
+        },
+    ),
+    Budget(
+        *("16", "cpu", 5, 2, 900),
+        {
+            **{"things": 20, "decoder_steps": 60, "generator_steps": 80, "batch": 8},
+            **{"drawn": 16, "steps": 12, "spread": 1},
+        },
+    ),
+    Budget(
+        *("16", "gpu", 4, 3, 900),
+        {
+            **{"things": 20, "decoder_steps": 1000, "generator_steps": 600, "batch": 16},
+            **{"drawn": 32, "steps": 12, "spread": 1},
+        },
+    ),
     Budget(*("13", "smoke", 0.75, 2, 120), {"drawn": 3, "scenes": 1, "pictures": 32}),
     Budget(*("13", "cpu", 4, 2, 900), {"drawn": 16, "scenes": 2, "pictures": 500}),
     Budget(*("13", "gpu", 3, 3, 900), {"drawn": 64, "scenes": 20, "pictures": 500}),
