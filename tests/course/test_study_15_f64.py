@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from dcar_edu.course.execute import ROOT
+from dcar_edu.course.experiments import results
 from dcar_edu.course.studies import study_15_f64 as study
 from dcar_edu.data import CaptionedEmoji
 from dcar_edu.images import resize
+from dcar_edu.metrics import psnr
 from dcar_edu.pipeline import DCAR
 from dcar_edu.tokenizer.hybrid import HybridTokenizer
 from dcar_edu.tokenizer.training import three_stages
@@ -178,3 +181,29 @@ def test_a_comparison_is_paired_and_knows_which_way_is_better():
     assert study.compare(runs_of(rows), "f64", "f32", "psnr_hybrid")[1] == "cannot tell"
     with pytest.raises(ValueError, match="two or more seeds"):
         study.compare(runs_of({"f32": [1.0], "f64": [2.0]}), "f64", "f32", "psnr_hybrid")
+
+
+def test_the_committed_lines_are_three_whole_seeds_at_equal_cost():
+    runs = study.by_arm(results("15_f64"))
+    assert {arm: list(found) for arm, found in runs.items()} == {
+        arm: [0, 1, 2] for arm in study.ARMS
+    }
+    every = [metrics for found in runs.values() for metrics in found.values()]
+    for equal in ("values", "parameters", "forward_gflop"):
+        assert len({metrics[equal] for metrics in every}) == 1, equal
+    assert {metrics["steps"] for metrics in every} == {study.SETTINGS["cpu"].steps}
+    assert {metrics["images"] for metrics in every} == {study.SETTINGS["cpu"].judged}
+    assert {arm: found[0]["tokens"] for arm, found in runs.items()} == {
+        "f16": 64,
+        "f32": 16,
+        "f64": 4,
+    }
+
+
+def test_the_committed_pictures_are_small_and_show_what_the_names_say():
+    paths = [ROOT / "lessons" / "results" / f"15_f64_{arm}.webp" for arm in study.ARMS]
+    assert sum(path.stat().st_size for path in paths) < 50_000
+    originals = resize(study.unseen(study.SETTINGS["cpu"])[: study.SHOWN], (128, 128))
+    for arm in study.ARMS:
+        hybrid, discrete = (psnr(rows, originals).mean() for rows in study.stored(arm))
+        assert hybrid > discrete > 12
