@@ -178,12 +178,12 @@ def _of_the_fine(fine: Sequence[Checked]) -> list[str]:
         return ["nothing is left to train on"]
     sides = [min(p.height, p.width) for p in fine]
     cut = statistics.median(1 - min(p.height, p.width) / max(p.height, p.width) for p in fine)
-    words = [len(p.caption.split()) for p in fine]
+    told = sorted((p.caption for p in fine), key=lambda caption: len(caption.split()))
     return [
         f"short side {min(sides)} to {max(sides)} pixels, half have {statistics.median(sides):g} "
         f"or less; the square crop cuts {cut:.0%} off a picture (median)",
-        f"{len({p.caption for p in fine})} different captions of {min(words)} to {max(words)} "
-        f"words; the first: {fine[0].caption}",
+        f"{len(set(told))} different captions of {len(told[0].split())} to {len(told[-1].split())} "
+        f"words; the shortest: {told[0]}; the longest: {told[-1]}",
     ]
 
 

@@ -75,8 +75,9 @@ def gather(
         most: stop after so many.
 
     Raises:
-        ValueError: the source or a column is not there, a line of ``metadata.jsonl`` is broken,
-            ``captions`` is neither of the two, or the template has no ``{}``.
+        ValueError: the source or a column is not there, it holds no picture, a line of
+            ``metadata.jsonl`` is broken, ``captions`` is neither of the two, or the template has
+            no ``{}``.
     """
     if template.count("{}") != 1 or captions not in ("beside", "names"):
         raise ValueError(
@@ -87,8 +88,15 @@ def gather(
         found = _rows(source.removeprefix("hub:"), split, image, caption)
     else:
         found = _files(Path(source), captions)
+    empty = True
     for name, words, stored in islice(found, most):
+        empty = False
         yield RawPicture(name, template.replace("{}", words) if words else "", stored)
+    if empty:
+        raise ValueError(
+            f"'{source}' holds no picture. Of a folder, files that end in {', '.join(ENDINGS)} are "
+            "read, in sub-folders too."
+        )
 
 
 Found = Iterator[tuple[str, str, bytes | Path]]

@@ -82,12 +82,14 @@ MOST = 2000  # pictures to look at
 GROUP = "folder"  # or "caption", or a rule of your own
 
 NAME = "my-first-dcar"  # of your model
+REPO = f"your-name/{NAME}"  # where it would be on the Hub; section 7 asks before it sends anything
 START = "emoji-128"  # the model to begin from
 OLD_SHARE = 1  # beside 3 of your pictures, so many of those that it has learnt; 0: none
 DATA = ""  # what your pictures show, and where they come from
 RIGHTS = ""  # who owns them, and which licence or leave allows this use
 LICENSE = "mit"  # of your weights
 
+# %%
 WORK = Path(os.path.relpath(home() / "projects" / NAME))
 if SOURCE and not (DATA and RIGHTS):
     raise ValueError("Say in DATA what your pictures show, and in RIGHTS who lets you use them.")
@@ -499,10 +501,14 @@ figures.show(
             "generator": runs / "generator" / "metrics.csv",
         }
     ),
-    alt="Losses over the steps: the decoder's pixel loss, and the generator's whole loss, token loss and "
-    "diffusion loss. All fall steeply at first.",
+    alt="Six losses over the steps. The decoder's loss and pixel loss fall by half or more; its code loss "
+    "goes up and down and does not fall. The generator's loss, token loss and diffusion loss fall, "
+    "steeply at first.",
     width=760,
 )
+
+# %% [markdown]
+# **What to notice.** The *code loss* does not fall: it says how far latents lie from their codes, and both are frozen.
 
 # %% tags=["nbval-check-output"]
 old, new = (own_model.weights_by_part(one) for one in (before, after))
@@ -617,15 +623,15 @@ figures.show(
 )  # fmt: skip
 
 # %%
+unseen = chosen["held_out"][0]
+unseen = unseen[:: max(1, len(unseen) // 6)][:6]
 figures.show(
     figures.image_grid(
-        torch.cat([chosen["held_out"][0][:6]] + [
-            own_model.redrawn(one, chosen["held_out"][0][:6]) for one in (before, after)
-        ]),
-        columns=min(6, len(chosen["held_out"][0])), row_titles=["held out", "before", "after"], tile=1.0,
+        torch.cat([unseen, *(own_model.redrawn(one, unseen) for one in (before, after))]),
+        columns=len(unseen), row_titles=["held out", "before", "after"], tile=1.0,
     ),
-    alt="Held-out pictures, and the same redrawn from their tokens before and after: after, colours and "
-    "outlines are closer to the real ones.",
+    alt="Held-out pictures, and the same redrawn from their tokens before and after fine-tuning. In the "
+    "example all edges are round before; after, they are made of squares, as in the real ones.",
 )  # fmt: skip
 
 # %% [markdown]
@@ -703,7 +709,7 @@ share_folder = WORK / "share" / NAME
 after.save_pretrained(share_folder, dtype=torch.bfloat16)  # the run has rounded them so already
 both = torch.stack([images.from_pil(picture) for picture in [*shown[0], *shown[1]]])
 images.save(images.grid(both, columns=4), share_folder / "before-after.webp")
-sharing.write_card(share_folder, card)
+sharing.write_card(share_folder, card, where=REPO)
 own_model.show_card(share_folder)
 
 # %% [markdown]
@@ -719,16 +725,19 @@ print("saved and loaded in a fresh process, the same picture:", theirs == own_mo
 # %% [markdown]
 # ### Share it, or see what sharing would do
 #
-# A **dry run** needs no account and no network. It says exactly which files would go, and what stays. Only then: make an account at huggingface.co, a token that may write, `hf auth login` in a terminal (on Colab: `from huggingface_hub import login; login()`), put your name into `REPO`, and set `PUSH = True`. A new repository is private until you open it on its page.
+# A **dry run** needs no account and no network. It says exactly which files would go, and what stays. Only then: make an account at huggingface.co, a token that may write, `hf auth login` in a terminal (on Colab: `from huggingface_hub import login; login()`), put your name into `REPO` in section 1, run the card again, and set `PUSH = True`. A new repository is private until you open it on its page.
 #
 # Weights and card go. Optimiser states, logs and training pictures stay: they lie in other folders, and `share` takes nothing but weights, configs, the card and the pictures on it.
 
 # %%
-REPO, PUSH = f"your-name/{NAME}", False
+PUSH = False
 print(sharing.share(share_folder, REPO, dry_run=not PUSH))
 
 # %% [markdown]
-# Whoever has `dcar_edu` then draws with `DCAR.from_pretrained("your-name/my-first-dcar")`, or from a copy of the folder.
+# Whoever has `dcar_edu` then draws as the card says, with the Hub's name in `DCAR.from_pretrained`, or with a copy of this folder:
+
+# %%
+print("your model lies in", share_folder)
 
 # %% [markdown]
 # ## 8. Appendix: several GPUs, and more pictures than fit on a disk
@@ -747,7 +756,9 @@ else:
     print("not run: at this budget, or without accelerate, datasets and tyro (the extra 'train')")
 
 # %% [markdown]
-# On a machine with 8 GPUs, leave `--cpu` out and say `--num_processes 8`; `--mixed_precision bf16` where the GPU has it. For models that do not fit one GPU, `accelerate config` asks about FSDP. A real set is `--data "hub:somebody/many-pictures?streaming=yes&caption=caption"`.
+# On a machine with 8 GPUs, leave `--cpu` out and say `--num_processes 8`; `--mixed_precision bf16` where the GPU has it. A model that does not fit one GPU is spread over all by `--use_fsdp`. (Here, with `ACCELERATE_USE_FSDP=true` before the first command, since the option refuses a CPU: the same losses, to four digits.) A real set is `--data "hub:somebody/many-pictures?streaming=yes&caption=caption"`.
+#
+# `torchrun --nproc_per_node 2 -m dcar_edu train ...` starts the same two processes, but takes our `--start` for an option of its own, and stops.
 #
 # What this does not do: every process reads the whole stream and decodes its own rows only. With 8 GPUs the network is asked for the same bytes 8 times. And no several GPUs were at hand when this was written: two processes on a CPU were.
 

@@ -77,7 +77,7 @@ def test_the_report_names_what_is_wrong():
     assert "not looked at: 2 .heic" in text
     assert "short side 24 to 24 pixels" in text
     assert "the square crop cuts 20% off" in text
-    assert "1 different captions of 2 to 2 words; the first: a fox" in text
+    assert "1 different captions of 2 to 2 words; the shortest: a fox; the longest: a fox" in text
     assert [p.name for p in report.fine] == ["a.png", "b.png"]
     (again,) = [p for p in report.pictures if p.name == "again/a.png"]
     assert (again.twin, again.height, again.width) == ("a.png", 24, 30)
@@ -97,6 +97,16 @@ def test_only_fine_pictures_are_kept_and_too_few_are_refused():
         keep_fine(mute, check_pictures(mute, 20))
     with pytest.raises(ValueError, match="1 of 1 .* needed. Bring more pictures"):
         keep_fine(found()[:1], check_pictures(found()[:1], 20))
+
+
+def test_the_shortest_and_the_longest_caption_are_shown():
+    told = [
+        picture("a", "a red fox", level=1),
+        picture("b", "owl", level=2),
+        picture("c", "a b c d"),
+    ]
+    text = str(report_on(told, 20))
+    assert "3 different captions of 1 to 4 words; the shortest: owl; the longest: a b c d" in text
 
 
 def test_a_long_list_of_problems_is_cut():

@@ -127,6 +127,10 @@ def test_what_is_not_looked_at_is_counted(folder):
 def test_what_makes_no_sense_is_said(folder, tmp_path):
     with pytest.raises(ValueError, match="there is no folder .*nowhere"):
         list(gather(str(tmp_path / "nowhere")))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "a.heic").write_bytes(b"x")
+    with pytest.raises(ValueError, match="empty' holds no picture. Of a folder, files that end in"):
+        list(gather(str(tmp_path / "empty")))
     with pytest.raises(ValueError, match="captions are 'beside' or 'names'.*got 'column'"):
         list(gather(str(folder), captions="column"))
     for template in ("a fox", "{} and {}"):
