@@ -6,7 +6,7 @@ The two arms are made in :mod:`dcar_edu.course.lessons.scales_15`; here they are
 import copy
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dcar_edu.bench.flops import count_flops
 from dcar_edu.bench.timing import timed, waits
+from dcar_edu.course.budgets import Budget
 from dcar_edu.course.lessons import scales_15 as arms
 from dcar_edu.course.lessons.scales_15 import SCALES, Model, Plan, World
 from dcar_edu.course.studies import Experiment
@@ -35,6 +36,20 @@ PLANS = {
     "cpu": Plan(400, 40, 48, 512, 10, 50, 800, 16, 8),
     "gpu": Plan(400, 300, 48, 1024, 20, 2000, 8000, 64, 20, width=256, depth=5),
 }
+
+
+def lesson_plan(row: Budget) -> Plan:
+    """The plan of the two runs in the notebook: fewer pictures, so fewer codes and steps."""
+    plan = PLANS[row.name]
+    return replace(
+        plan,
+        concepts=row.concepts,
+        learnt=row.learnt,
+        judged=row.concepts // 6,
+        codes=min(plan.codes, 3 * row.concepts),
+        decoder_steps=(plan.decoder_steps + 1) // 2,
+        steps=row.steps,
+    )
 
 
 @dataclass(frozen=True)
@@ -58,13 +73,14 @@ def draw(
     words: TextStates,
     seed: int = 0,
     residual_steps: int = RESIDUAL_STEPS,
+    num_steps: int = STEPS,
 ) -> Drawn:
-    """Draw prompts: always the best guess, guided; masked ones the surest first, in 12 steps."""
+    """Draw prompts: always the best guess, guided; masked ones the surest first, in some steps."""
     cond = model.read_text(words.states.to(model.device), words.mask)
     null = model.read_text(None, words.mask)
     source = torch.Generator().manual_seed(seed)
     if isinstance(model, MaskedGenerator):
-        return _draw_masked(model, quantizer, cond, null, source, residual_steps)
+        return _draw_masked(model, quantizer, cond, null, source, residual_steps, num_steps)
     scales = ScaleDrawing(model, cond, null, quantizer.grow, GUIDANCE, temperature=0.0)
     steps = list(scales.steps(source))
     ids = torch.cat([step.ids.flatten(1) for step in steps], dim=1).to(model.device)
@@ -80,9 +96,10 @@ def _draw_masked(
     null: TextMemory,
     source: torch.Generator,
     residual_steps: int,
+    num_steps: int,
 ) -> Drawn:
     h, w = model.config.grid
-    shape, codes, count = (len(cond.mask), h, w), model.config.num_codes, min(STEPS, h * w)
+    shape, codes, count = (len(cond.mask), h, w), model.config.num_codes, min(num_steps, h * w)
     hidden: list[Tensor] = []
 
     def predict(indices: Tensor, _: int) -> Tensor:
@@ -107,9 +124,8 @@ def _draw_masked(
 
 
 def _known(quantizer: MultiScaleQuantizer, indices: Tensor, mask_id: int) -> Tensor:
-    known = indices != mask_id
-    codes = quantizer.sums([torch.where(known, indices, 0)])[-1]
-    return codes * known[:, None]
+    """What the tokens say that are not hidden; code 0 is the zero vector."""
+    return quantizer.sums([indices.masked_fill(indices == mask_id, 0)])[-1]
 
 
 @dataclass(frozen=True)
@@ -164,7 +180,7 @@ def rebuilt(
     """
     latents = world.latents[rows.to(world.latents.device)]
     found = arm.quantizer(latents)
-    error = (found.leftover.square().mean() / latents.square().mean()).item()
+    error = arms.missing(latents, found.quantized)
     return {"error": error, **seen(arm, found.quantized, found.leftover, world, rows, alignment)}
 
 
@@ -181,12 +197,11 @@ def judge(
     truth = world.latents[rows.to(world.latents.device)]
     drawn = draw(model, arm.quantizer, world.words, seed)
     true_ids = torch.cat([ids.flatten(1) for ids in arm.quantizer(truth).ids], dim=1)
-    found = {"match": (drawn.ids == true_ids).float().mean().item(), "error": _error(drawn, truth)}
+    found = {
+        "match": (drawn.ids == true_ids).float().mean().item(),
+        "error": arms.missing(truth, drawn.sums[-1]),
+    }
     return found | seen(arm, drawn.sums[-1], drawn.residuals, world, rows, alignment)
-
-
-def _error(drawn: Drawn, truth: Tensor) -> float:
-    return ((drawn.sums[-1] - truth).square().mean() / truth.square().mean()).item()
 
 
 def costs(arm: Arm, model: Model, words: TextStates, plan: Plan) -> dict[str, float]:
@@ -248,7 +263,7 @@ def curve(
         if step in marks:
             average.eval()
             drawn = draw(average, arm.quantizer, world.words, residual_steps=0)
-            yield step * tflop / steps, _error(drawn, truth), average
+            yield step * tflop / steps, arms.missing(truth, drawn.sums[-1]), average
 
 
 def start(arm: Arm, world: World, plan: Plan, seed: int) -> Model:
