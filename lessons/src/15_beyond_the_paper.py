@@ -383,7 +383,7 @@ for axis in axes[0]:
     axis.legend(fontsize=7)
 figures.show(
     figure,
-    alt="Left, error of drawn latents against training compute, a line for every run: the masked ones fall faster, and all end at about 0.19. Right, quality of drawings against milliseconds of the transformer: next-scale near 30 ms, masked near 115 ms, within a quarter of a decibel of each other.",
+    alt="Left, error of drawn latents against training compute, a line for every run: the masked ones fall faster, and all end at about 0.19. Right, quality of drawings against milliseconds of the transformer: next-scale near 30 ms, masked at 80 to 120 ms, within a quarter of a decibel of each other.",
 )
 
 # %% [markdown]
