@@ -24,7 +24,8 @@ from dcar_edu.runs import GeneratorRun, Pictures, run_generator
 START = "emoji-128"
 MINE = 3
 """Of so many new pictures in a batch, the arms mix in 0 or 1 old one."""
-ARMS = {"new pictures only": 0, "a quarter old pictures": 1}
+ALONE, MIXED = "new pictures only", "a quarter old pictures"
+ARMS = {ALONE: 0, MIXED: 1}
 
 
 def forget(arm: str, seed: int, size: str) -> dict[str, float]:
