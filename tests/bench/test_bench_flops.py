@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch import nn
 
 from dcar_edu.bench import flops
 from dcar_edu.bench.flops import Roof, count_flops, generation_flops, total_speedup
@@ -71,3 +72,14 @@ def test_the_roof_is_the_product_and_the_copy(monkeypatch, peak, flops_a_second)
     monkeypatch.setattr(flops, "timed", timed)
     roof = flops.measure_roof(side=3, peak=peak)
     assert roof == Roof(flops_a_second, 2 * 144 * 4 / 2, measured=peak is None)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+def test_a_grouped_convolution_costs_the_same_three_ways(kind, groups):
+    layer, x = kind(6, 6, 3, padding=1, groups=groups), torch.ones(2, 6, 5, 4, requires_grad=True)
+    forward = count_flops(lambda: layer(x))
+    assert forward == 2 * 2 * 5 * 4 * 6 * 6 // groups * 3 * 3
+    assert count_flops(lambda: layer(x).sum().backward()) == 3 * forward
+    layer.weight.requires_grad_(False)
+    assert count_flops(lambda: layer(x).sum().backward()) == 2 * forward
