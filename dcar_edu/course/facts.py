@@ -45,20 +45,19 @@ def making_of(
     tokens = model.generator.config.grid[0] * model.generator.config.grid[1]
     limits = BY_HEART if recipe.learnt == recipe.parts[-1].plan.data[0] else WIDE
     limits += FEW_TOKENS.format(tokens=tokens) if tokens < 24 else ""
-    plans = [part.plan for part in recipe.parts]
-    tokenizer = next((plan for plan in plans if isinstance(plan, TokenizerRun)), None)
+    runs = {part.name: part.plan for part in recipe.parts if isinstance(part.plan, TokenizerRun)}
     return cards.Making(
         name=name,
         preset=recipe.preset,
         command=f"dcar checkpoints {name}",
-        tokenizer_data=_source(recipe) if tokenizer is None else _data(tokenizer.data),
+        tokenizer_data=_data(next(iter(runs.values())).data) if runs else _source(recipe),
         parts=tuple(
             cards.Part(part.name, part.plan.training.steps, _batch(part, tokens),
                        _flops(part, recipe, model), minutes[part.name])
             for part in recipe.parts
         ),
-        notes=_notes(tokenizer) + "PFLOP: 10^15 operations, counted on one step of each\npart and "
-        "multiplied.",
+        notes="".join(map(_notes, runs, runs.values())) + "PFLOP: 10^15 operations, counted on\n"
+        "one step of each part and multiplied.",
         limits=limits,
         device=device,
         torch=torch.__version__,
@@ -80,9 +79,7 @@ def _batch(part: Part, tokens: int) -> str:
     return f"{part.plan.batch * tokens} tokens" if alone else f"{part.plan.batch} pictures"
 
 
-def _notes(plan: TokenizerRun | None) -> str:
-    if plan is None:
-        return ""
+def _notes(name: str, plan: TokenizerRun) -> str:
     training = plan.training
     stages = ", ".join(f"{stage.name} {stage.steps:,}" for stage in training.stages)
     losses = [f"L1 + {training.l2:g} x MSE"]
@@ -90,7 +87,7 @@ def _notes(plan: TokenizerRun | None) -> str:
         where = f" at {plan.perceptual_side} px" if plan.perceptual_side else ""
         losses.append(f"{training.perceptual_weight:g} x perceptual (EfficientNet-Lite0{where})")
     losses += [f"{training.gan_weight:g} x adversarial"] if training.gan_weight else []
-    return f"Steps of the tokenizer's stages: {stages}.\nIts loss: {' + '.join(losses)}. "
+    return f"Steps of the {name}'s stages: {stages}.\nIts loss: {' + '.join(losses)}. "
 
 
 def _flops(part: Part, recipe: Recipe, model: DCAR) -> float:

@@ -48,13 +48,16 @@ WOLF_LESSONS = ("01", "02", "03", "04", "06", "07", "08", "10", "11", "14")
 """Lessons that add a tile to the wolf strip."""
 
 
-def film_strip(records: Sequence[Any], *, picture: int = 0, columns: int = 6) -> "Figure":
+def film_strip(
+    records: Sequence[Any], *, picture: int = 0, columns: int = 6, tile: float = 1.6
+) -> "Figure":
     """The steps of one drawing, side by side; tokens still hidden are covered by crosses.
 
     Args:
-        records: what ``list(model.generate_steps(prompts))`` gives, one record a step.
+        records: what ``list(model.generate_steps(prompts))`` gives, or some of it.
         picture: which of the prompts.
         columns: steps in a row.
+        tile: width of a picture in inches; made smaller when a row would not fit.
 
     Raises:
         ValueError: no records.
@@ -62,10 +65,10 @@ def film_strip(records: Sequence[Any], *, picture: int = 0, columns: int = 6) ->
     if not records:
         raise ValueError("film_strip needs the records of a run: list(model.generate_steps(...)).")
     titles = []
-    for place, record in enumerate(records, start=1):
+    for record in records:
         hidden = int(record.mask[picture].sum())
-        titles.append(f"step {place}: {hidden} hidden")
-    grid = image_grid([r.preview[picture] for r in records], titles, columns)
+        titles.append(f"step {record.step}: {hidden} hidden")
+    grid = image_grid([r.preview[picture] for r in records], titles, columns, tile=tile)
     for ax, record in zip(grid.axes, records, strict=False):
         cover_hidden(ax, record.mask[picture])
     return grid

@@ -68,10 +68,26 @@ EMOJI_128 = Recipe(
                 ),
             ),
         ),
+        Part(  # the decoder alone, with a perceptual loss: sharper pictures of the same codes
+            "decoder",
+            TokenizerRun(
+                data=(replace(HEART, share=3), Pictures("emoji", mirror=True)),
+                batch=8,
+                start="tokenizer",
+                training=TokenizerTraining(
+                    (Stage("alternate", 2500, "alternate", ("decoder",)),),
+                    learning_rate=5e-4,
+                    l2=2.0,
+                    perceptual_weight=0.5,
+                    seed=2,
+                ),
+                perceptual_side=128,
+            ),
+        ),
         Part(
             "generator",
             GeneratorRun(data=(HEART,), batch=64, training=GeneratorTraining(steps=2000)),
-            tokenizer="tokenizer",
+            tokenizer="decoder",
         ),
         Part(  # it learns far more slowly than the transformer
             "head",
@@ -86,6 +102,7 @@ EMOJI_128 = Recipe(
     ),
     resolution=128,
     learnt=HEART,
+    guidance=1.0,
 )
 """The smallest model: a laptop trains it overnight."""
 

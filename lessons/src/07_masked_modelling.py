@@ -85,7 +85,7 @@ figure = figures.image_grid(
     torch.cat([seen, seen, filled]),
     titles=[example.label for example in emoji.examples()],
     row_titles=["16 tokens", "8 hidden", "8 guessed"],
-    tile=1.5,
+    tile=1.2,
 )
 for axis, mask in zip(figure.axes[4:8], half):
     figures.cover_hidden(axis, mask)
@@ -664,7 +664,7 @@ for hidden in (3, 8, 14):
     covers += list(mask.view(-1, 4, 4))
     row_titles += [f"{hidden} hidden", f"guessed,\n{right / mask.sum().item():.0%} right"]
 columns = len(eight.indices)
-figure = figures.image_grid(torch.cat(cells), columns=columns, row_titles=row_titles, tile=0.85)
+figure = figures.image_grid(torch.cat(cells), columns=columns, row_titles=row_titles, tile=0.68)
 for number, mask in enumerate(covers):
     line = 2 * (number // columns) + 1
     figures.cover_hidden(figure.axes[line * columns + number % columns], mask)
@@ -748,7 +748,7 @@ figure = figures.image_grid(
     titles=[f"{n} of 8 right" for n in rights[few].tolist()],
     columns=L.budget.shown,
     row_titles=["all tokens", "8 hidden", "guessed"],
-    tile=0.85,
+    tile=0.68,
 )
 for axis, places in zip(figure.axes[L.budget.shown :], mask[few].view(-1, 4, 4)):
     figures.cover_hidden(axis, places)

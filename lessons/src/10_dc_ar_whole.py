@@ -95,7 +95,7 @@ for pictures in rows.values():
 titles[10:15] = [""] * 5
 figures.show(
     figures.image_grid(
-        torch.cat(list(rows.values())).cpu(), titles, columns=5, row_titles=list(rows), tile=0.9
+        torch.cat(list(rows.values())).cpu(), titles, columns=5, row_titles=list(rows), tile=0.8
     ),
     alt="Four rows of five emoji: drawn from codes only, drawn from codes and residuals, five times "
     "the difference on grey, and the true pictures. The first two rows look much alike; the "
@@ -103,7 +103,7 @@ figures.show(
 )
 
 # %% [markdown]
-# **What to notice.** The shape comes from the ids; the residuals only shift shades within it, and the third row shows where. Read the decibels as well. Is the second row *closer* to the truth than the first? By a few tenths, and not for every emoji. Is that luck? Keep the question: section 8 answers it with 560 prompts and three seeds.
+# **What to notice.** The shape comes from the ids; the residuals only shift shades within it, and the third row shows where. Read the decibels as well. Is the second row *closer* to the truth than the first? By a tenth or two, and not for every emoji. Is that luck? Keep the question: section 8 answers it with 560 prompts and three seeds.
 
 # %% [markdown]
 # ## 2. Where the head sits
@@ -504,7 +504,7 @@ versions = {
 figures.show(
     figures.image_grid(
         torch.cat([pictures[:6] for pictures in versions.values()]).cpu(),
-        columns=min(6, len(few)), row_titles=list(versions), tile=0.85,
+        columns=min(6, len(few)), row_titles=list(versions), tile=0.75,
     ),
     alt="Three rows: drawn by your model from ids alone, from ids and residuals, and the tokenizer's "
     "own reconstruction, which is the best that any drawing can reach.",
@@ -516,7 +516,7 @@ for name, pictures in versions.items():
     print(f"{name.replace(chr(10), ' '):28s} {psnr(pictures, originals[few]).mean():.2f} dB")
 
 # %% [markdown]
-# **What to notice.** The diffusion loss first runs down to one half, while nothing is known of any picture. Below that it waits for the transformer: only when the hidden states begin to tell one token from another can it fall further. And it does: with sixteen pictures the residuals are known so well that they *help*, by half a decibel. The shipped model has learnt 1,113 pictures with the same network. Section 8 asks what is left of it there.
+# **What to notice.** The diffusion loss first runs down to one half, while nothing is known of any picture. Below that it waits for the transformer: only when the hidden states begin to tell one token from another can it fall further. And it does: with sixteen pictures the residuals are known so well that they *help*, by 0.4 dB. The shipped model has learnt 1,113 pictures with the same network. Section 8 asks what is left of it there.
 #
 # We drew *without* guidance. The printed lines say why: at 4.5, the paper's strength, most ids of this young model are wrong. Our guess: after so few steps, only a tenth of them without words, its answers *without* words are still poor, and guidance multiplies their error. Why would anyone guide, then? That is the next section.
 
@@ -601,7 +601,7 @@ cells = [columns[column][row] for row in range(4) for column in range(4)]
 figures.show(
     figures.image_grid(
         cells, [f"guidance {push:g}" for push in strengths], columns=4,
-        row_titles=["wolf", "rocket", "frog", "wolf on\nyellow"], tile=0.95,
+        row_titles=["wolf", "rocket", "frog", "wolf on\nyellow"], tile=0.85,
     ),
     alt="Four prompts in rows, four strengths of guidance in columns. The learnt wolf, rocket and "
     "frog change little. The wolf on yellow stands on white: nearly whole at 0 and 2, with strange "
@@ -614,7 +614,7 @@ for push, (match, codes, both) in table.items():
 # %% [markdown]
 # **What to notice.** The last row shows what guidance does when nothing fits. No strength makes the ground yellow. The weak ones draw a whole wolf on a ground that is known; the strong ones leave that safe answer and reach for tokens of other pictures. The rocket gets odd corners from 2 on, that it does not have at 0.
 #
-# The table is blunt. Without guidance *every* id of these prompts is right. At 4.5 a few are wrong, and the pictures lose almost three decibels. A prompt that is known by heart needs no push; the paper's 4.5 is for prompts that nobody has seen before. For the residuals it is the other way round: with guidance they gain a little, without it they lose a little. An unguided draw is an honest sample of all residuals that fit, and a single sample lies further from the truth than their middle does. Guidance seems to pull it towards that middle. We keep 4.5 for both in section 8, because the paper does.
+# The table is blunt. Without guidance *every* id of these prompts is right. At 4.5 a few are wrong, and the pictures lose two and a half decibels. A prompt that is known by heart needs no push; the paper's 4.5 is for prompts that nobody has seen before. For the residuals it is the other way round: with guidance they gain a little, without it they lose a little. An unguided draw is an honest sample of all residuals that fit, and a single sample lies further from the truth than their middle does. Guidance seems to pull it towards that middle. We keep 4.5 for both in section 8, because the paper does.
 
 # %% [markdown]
 # ## 7. From two halves to pixels
@@ -818,13 +818,13 @@ figures.show(
 )
 
 # %% [markdown]
-# **What to notice.** *What agrees.* Hybrid beats discrete with every seed: 0.14 dB closer to the truth, and named right in 32.7 % instead of 29.5 % of the drawings; both verdicts are "better". KID and R@5 point the same way, but three seeds cannot tell. And the price is the paper's, nearly to the digit: 9.8 % of the time, there 9.6 %.
+# **What to notice.** *What agrees.* Hybrid beats discrete with every seed: 0.10 dB closer to the truth, verdict "better", and named right in 48.3 % instead of 47.2 % of the drawings. R@1, R@5 and KID all point the same way, but of these three seeds cannot tell. And the price is nearly the paper's: 10.6 % of the time, there 9.6 %.
 #
-# *What does not agree* is the size. The paper's gFID falls by a fifth; our KID by less than one part in a hundred. The last row says why: even *true* residuals, the ceiling, lower it by 7 % only. What separates our drawings from the originals is something else: one id in ten is wrong, and the decoder, trained on pixels alone, draws everything soft (lesson 05). Residuals cannot mend either.
+# *What does not agree* is the size. The paper's gFID falls by a fifth; our KID by one part in a hundred. The last row says why: *true* residuals, the ceiling, lower it by a sixth, so our head finds little of what there is to find. And the ceiling is low: one id in ten is wrong at this guidance, and four by four tokens leave much unsaid. Residuals cannot mend either.
 #
-# *How far is the head from the ceiling?* It takes a sixth of the way in PSNR, and two thirds of it in R@1. Without guidance it takes none: PSNR and KID become *worse* than without residuals.
+# *How far is the head from the ceiling?* It takes a seventh of the way in PSNR, and a sixth of it in R@1. Without guidance it takes none: PSNR and KID become *worse* than without residuals.
 #
-# *A head that knows too little does harm.* The first head of this model was trained together with the transformer, for 2,000 steps, as you did in section 5. With it, R@1 **fell** from 29.3 % to 23.6 % (one seed); hybrid was worse than discrete. The transformer stayed as it was; the head alone was trained for 28,000 more steps, and the sign turned. "Hybrid is better" is no law. It holds when the head is good enough, and only a measurement tells.
+# *A head that knows too little does harm.* The first head of this model was trained together with the transformer, for 2,000 steps, as you did in section 5. With it, and with an earlier decoder, R@1 **fell** from 29.3 % to 23.6 % (one seed); hybrid was worse than discrete. The transformer stayed as it was; the head alone was trained for 28,000 more steps, and the sign turned. "Hybrid is better" is no law. It holds when the head is good enough, and only a measurement tells.
 #
 # All prompts here are prompts that were learnt. This table says nothing about new ones.
 
@@ -896,18 +896,18 @@ for name, (close, blocky, _) in gallery.items():
 # %%
 cells = [made[place] for place in shown[:2] if place < len(some) for _, _, made in gallery.values()]
 figures.show(
-    figures.image_grid(cells, list(gallery), columns=len(gallery), tile=0.85),
+    figures.image_grid(cells, list(gallery), columns=len(gallery), tile=0.75),
     alt="Two emoji in eight versions: head off, hybrid, residuals shuffled between places, hidden "
     "states of step 1, one more pass, residuals five times too large, clip 3, no clip. The last "
     "one is noise, and five times too large is blotched beyond recognition; the others look alike.",
 )
 
 # %% [markdown]
-# **What to notice.** *Ids first.* In the small table, go down a column, then along a row: right ids are worth more than two decibels, right residuals less than one. *Size.* True residuals lift PSNR most, drawn ones less, and those are best at about two thirds of their strength: where a guess is right only in part, a part of it is better than all of it. *Places.* Shuffled residuals cost a whole decibel: so what the head draws does belong to its token. *Clip.* At time 999 an error in the guessed noise is multiplied by 20,291 (lesson 09); without a clip that goes straight into the picture.
+# **What to notice.** *Ids first.* In the small table, go down a column, then along a row: right ids are worth more than two decibels, right residuals less than one. *Size.* True residuals lift PSNR most, drawn ones less, and those are best at half to three quarters of their strength: where a guess is right only in part, a part of it is better than all of it. *Places.* Shuffled residuals cost nearly a decibel: so what the head draws does belong to its token. *Clip.* At time 999 an error in the guessed noise is multiplied by 20,291 (lesson 09); without a clip that goes straight into the picture.
 #
 # *Hidden states of step 1*, when no token was known, cost nothing at all, and one more pass gains nothing. So is the last pass not important? Not for this model: its prompts are known by heart, and the words alone tell it all about the picture. A model that draws something new must look at its own tokens.
 #
-# *Blocky?* The paper gives blocky pictures as the sign of wrong residuals. We tried, and **could not make them so**: blockiness is about 1.9 in every row, head off or five times too strong. The originals have 1.3, so squares are there, but they come from ids and decoder. With four by four tokens of 32 pixels, wrong residuals show as wrong shades, then as blotches, then as noise. Know both signs, and do the same first step: switch the head off (`residual_steps=0`). If the picture gets better, it was the residuals.
+# *Blocky?* The paper gives blocky pictures as the sign of wrong residuals. We tried, and **could not make them so**: blockiness is about 1.7 in every row, head off or five times too strong. The originals have 1.3, so squares are there, but they come from ids and decoder. With four by four tokens of 32 pixels, wrong residuals show as wrong shades, then as blotches, then as noise. Know both signs, and do the same first step: switch the head off (`residual_steps=0`). If the picture gets better, it was the residuals.
 
 # %% [markdown]
 # ## 10. Where does the time go?

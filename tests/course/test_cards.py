@@ -153,7 +153,7 @@ def test_the_shipped_card_is_what_its_numbers_say(name):
 
 
 def test_the_card_names_the_command_that_measures_so(found):
-    usual = {**found.numbers, "splits": {"train": {"images": 512}}}
+    usual = {**found.numbers, "splits": {"train": {"images": 512}}, "sampling": {"guidance": 4.5}}
     assert evaluate_command("emoji-9", usual) == "dcar evaluate emoji-9"
     prompts = {**found.numbers["prompts"], "prompts": 7}
     other = {"splits": {"train": {"images": 96}}, "prompts": prompts, "sampling": {"guidance": 1.5}}

@@ -165,16 +165,17 @@ def records():
     masks = torch.tensor(steps, dtype=torch.bool).unsqueeze(1)
     frame = figures.to_picture(IMAGES[0])
     return [
-        SimpleNamespace(mask=mask.bool(), preview=[frame]) for mask in masks.reshape(3, 1, 2, 3)
+        SimpleNamespace(step=step, mask=mask.bool(), preview=[frame])
+        for step, mask in zip((2, 5, 9), masks.reshape(3, 1, 2, 3), strict=True)
     ]
 
 
 def test_film_strip_covers_exactly_the_hidden_tokens(shown):
     figure = figures.film_strip(records(), columns=3)
     assert [ax.get_title() for ax in figure.axes] == [
-        "step 1: 5 hidden",
-        "step 2: 2 hidden",
-        "step 3: 0 hidden",
+        "step 2: 5 hidden",
+        "step 5: 2 hidden",
+        "step 9: 0 hidden",
     ]
     assert [len(ax.patches) for ax in figure.axes] == [5, 2, 0]
     cover = figure.axes[1].patches[1]

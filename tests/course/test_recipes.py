@@ -15,7 +15,7 @@ from dcar_edu.generator.training import GeneratorTraining
 from dcar_edu.metrics.evaluation import Evaluation
 from dcar_edu.metrics.splits import Learnt
 from dcar_edu.runs import GeneratorRun, Pictures, TokenizerRun, generator, head, tokenizer
-from dcar_edu.tokenizer.training import TokenizerTraining, three_stages
+from dcar_edu.tokenizer.training import Stage, TokenizerTraining, three_stages
 
 from ..standins import pocket_preset, text_encoder
 
@@ -33,6 +33,16 @@ POCKET = Recipe(
             ),
         ),
         Part(
+            "decoder",
+            TokenizerRun(
+                (HEART,),
+                resolution=32,
+                batch=2,
+                start="tokenizer",
+                training=TokenizerTraining((Stage("alternate", 2, "alternate", ("decoder",)),)),
+            ),
+        ),
+        Part(
             "generator",
             GeneratorRun(
                 (HEART,),
@@ -41,7 +51,7 @@ POCKET = Recipe(
                 batch=2,
                 training=GeneratorTraining(steps=3, warmup_steps=1),
             ),
-            tokenizer="tokenizer",
+            tokenizer="decoder",
         ),
         Part(
             "head",
@@ -130,8 +140,8 @@ def test_a_stopped_recipe_goes_on_and_gives_the_same_checkpoint(
     while (stopped := train("pocket", minutes=0, out=tmp_path / "out")) is None:
         calls += 1
         assert calls < 9, "it never ends"
-    # Each call ends after one step, but the last step of a part goes on: 4 + 3 + 2 steps, 7 calls.
-    assert calls == 7
+    # A call ends after one step, but the last of a part goes on: 4 + 2 + 3 + 2 steps, 8 calls.
+    assert calls == 8
     assert equal(whole, stopped)
     said = capsys.readouterr().out
     assert "stopped after 0 minutes; the same command goes on from" in said
@@ -152,6 +162,20 @@ def test_a_stopped_recipe_goes_on_and_gives_the_same_checkpoint(
     }  # fmt: skip
     assert Learnt.read(stopped).data().examples() == learnt_examples(POCKET)[1]
     assert numbers[0]["evaluation"] == NUMBERS
+
+
+def test_the_second_part_moves_the_decoder_alone(whole):
+    work = whole.parent / "recipes" / "pocket"
+    before, after = (
+        checkpoint.load_tensors(work / part / "model") for part in ("tokenizer", "decoder")
+    )
+    moved = {name for name in after if not torch.equal(after[name], before[name])}
+    assert moved
+    assert all(name.startswith("decoder.") for name in moved)
+    assert "Steps of the tokenizer's stages: warm-up 1, discrete 2" in (
+        card := (whole / "README.md").read_text()
+    )
+    assert "Steps of the decoder's stages: alternate 2." in card
 
 
 def test_the_last_part_is_the_head_alone(whole):
@@ -178,8 +202,8 @@ def test_the_minutes_of_a_call_are_those_of_all_its_parts(monkeypatch, tmp_path)
     monkeypatch.setitem(RECIPES, "pocket", POCKET)
     monkeypatch.setattr(making, "time", clock)
     monkeypatch.setattr(making, "run_part", run_part)
-    assert train("pocket", minutes=4.0) is None
-    assert given == [4.0, 2.5, 1.0]
+    assert train("pocket", minutes=5.0) is None
+    assert given == [5.0, 3.5, 2.0, 0.5]
 
 
 def test_unknown_recipe():
@@ -212,8 +236,8 @@ def test_parts_name_what_was_made_before_or_is_shipped(name):
 
 def test_a_card_tells_the_data_and_the_losses():
     plan = RECIPES["emoji-256-cpu"].parts[0].plan
-    notes = facts._notes(plan)
-    assert "alternate 2,300" in notes
+    notes = facts._notes("tokenizer", plan)
+    assert "Steps of the tokenizer's stages: alternate 2,300." in notes
     assert "L1 + 2 x MSE + 0.5 x perceptual (EfficientNet-Lite0 at 128 px)" in notes
     told = facts._data(plan.data)
     assert "`3*emoji?styles=3d&" in told
