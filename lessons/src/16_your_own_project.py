@@ -640,9 +640,9 @@ figures.show(
 # %% [markdown]
 # **What to notice** (in the example's pictures; look for the same in yours).
 #
-# *Learnt pictures are recited.* In minutes the learnt captions come back square by square: 6.7 dB more when redrawn, and every drawing is nearest to the right thing. If your pictures must not be seen by others, neither must the model.
+# *Learnt pictures are recited.* In minutes the learnt captions come back square by square: 7 dB more when redrawn, and every drawing is nearest to the right thing. If your pictures must not be seen by others, neither must the model.
 #
-# *The look carries over.* The decoder has never been shown the guitar or the house. Before, it rounds all corners; after, it builds them of squares. **PSNR hardly sees this**: +0.3 dB, and the interval holds 0. The squares are right in kind and wrong in place and shade, and PSNR counts place and shade. A number that stays where it is does not prove that nothing has happened: look at the pictures too.
+# *The look carries over.* The decoder has never been shown the guitar or the house. Before, it rounds all corners; after, it builds them of squares. **PSNR hardly sees this**: 0.6 dB more, where learnt pictures gain 7. The squares are right in kind and wrong in place and shade, and PSNR counts place and shade. A number that stays where it is does not prove that nothing has happened: look at the pictures too.
 #
 # *The thing does not carry over.* "Pixel art of a guitar" gives something red with a neck, on two backgrounds at once. The model knew a 3D guitar, and 16 other things as pixel art; that does not add up to a guitar of squares.
 #
