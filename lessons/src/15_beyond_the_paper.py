@@ -445,7 +445,7 @@ for f in (16, 32, 64):
 # %% [markdown]
 # The *numbers* are equal, so the continuous path has the same room at every f. The *ids* are not: a code names a place, and with a quarter of the places a picture has a quarter of the bits. What the codes lose, the residual must carry. That is the hybrid tokenizer's bet, at its hardest.
 #
-# A network at f64 trained from nothing would need far more compute than we have: after 380 steps, narrow ones were no better than a mean picture. So all arms **begin with the shipped f32 tokenizer**, and its 32 numbers a place are only grouped anew: four places make one of 128 numbers at f64, and a place falls into four of 8 numbers at f16. That is the shortcut of lesson 02, without a weight. Start, network, parameters, FLOPs and numbers a picture are equal. Then every arm gets new codes and goes through all three stages of lesson 04, 120 steps in all. One run is yours:
+# A network at f64 trained from nothing would need far more compute than we have: after 380 steps a narrow one, at f32, was no better than a mean picture. So all arms **begin with the shipped f32 tokenizer**, and its 32 numbers a place are only grouped anew: four places make one of 128 numbers at f64, and a place falls into four of 8 numbers at f16. That is the shortcut of lesson 02, without a weight. Start, network, parameters, FLOPs and numbers a picture are equal. (The committed runs of this lesson began with `emoji-128` as it was before its decoder's last steps; yours begin with today's.) Then every arm gets new codes and goes through all three stages of lesson 04, 120 steps in all. One run is yours:
 
 # %% tags=["nbval-ignore-output"]
 setting = f64.SETTINGS[L.budget.name]
