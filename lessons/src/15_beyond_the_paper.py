@@ -79,8 +79,8 @@ tiles = [picture for row in zip(*drawn, world.images[rows]) for picture in row]
 titles = ["1 token", "1 + 4", "1 + 4 + 16", "and the\nleftover", "original"]
 figures.show(
     figures.image_grid(tiles, titles, columns=5, tile=1.0),
-    alt="Four emoji, a row each. After one token a shapeless stain, after five a stain with rough "
-    "colours in the right corners, after 21 tokens a soft emoji that can be recognised, with the "
+    alt="Four emoji, a row each. After one token a shapeless stain, after five a stain with a "
+    "few of the right colours, after 21 tokens a soft emoji that can be recognised, with the "
     "leftover nearly the decoder's best, and last the original.",
 )
 
@@ -174,9 +174,9 @@ axes[0, 0].set(xlabel="tokens", ylabel="share still missing", ylim=(0, 1.05), xt
 axes[0, 0].legend()
 figures.show(
     figure,
-    alt="Share of the latents still missing against tokens. One grid falls in a straight line from 1 "
-    "to about a quarter at 16 tokens. Three scales fall by a fifth with the first token, by little "
-    "more with the next four, and with the last sixteen reach the same quarter at 21 tokens.",
+    alt="Share of the latents still missing against tokens. One grid comes down from 1 "
+    "to 0.3 with its 16 tokens. Three scales come to 0.8 with the first token, to two thirds with "
+    "the next four, and to nearly the same 0.3 only with the last sixteen, at 21 tokens.",
 )
 
 # %% [markdown]
@@ -324,9 +324,9 @@ tiles = [p[n] for n in range(count) for line in lines for p in line]
 titles = [*("scale 1", "scale 2", "scale 3", "residuals"), *("step 4", "step 8", "step 12", "residuals")]
 figures.show(
     figures.image_grid(tiles, titles, columns=8, tile=0.8),
-    alt="Three learnt prompts drawn by both arms. Left four columns, next-scale: a stain after one "
-    "token and after five, the emoji after 21, hardly changed by residuals. Right four columns, masked: "
-    "single cells of the emoji, half of it, all of it, hardly changed by residuals.",
+    alt="Three learnt prompts drawn by both arms. Left four columns, next-scale: a pale stain after "
+    "one token and after five, the emoji after 21, hardly changed by residuals. Right four columns, "
+    "masked: dark patches after four steps, parts of the emoji after eight, all of it after twelve.",
 )
 
 # %% [markdown]
