@@ -74,7 +74,8 @@ def draw_curves(logs: Mapping[str, Path]) -> Image.Image:
         starts = range(0, len(values), stretch)
         means = [sum(values[i : i + stretch]) / len(values[i : i + stretch]) for i in starts]
         axis.plot(steps, values, color="0.8", linewidth=0.7)
-        axis.plot([steps[min(i + stretch // 2, len(steps) - 1)] for i in starts], means)
+        middles = [steps[min(i + stretch // 2, len(steps) - 1)] for i in starts]
+        axis.plot(middles, means, color="tab:blue")
         axis.set_title(title, fontsize=9)
         axis.set_xlabel("step", fontsize=8)
         axis.tick_params(labelsize=7)

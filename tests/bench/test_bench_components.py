@@ -201,7 +201,7 @@ def test_a_compiled_model_runs_what_is_compiled_and_nothing_else(monkeypatch):
     monkeypatch.setattr(torch, "compile", compile_it)
     plain = ours("nano", size=64, num_steps=2, residual_steps=3)
     fast = ours("nano", size=64, num_steps=2, residual_steps=3, place=Place(way="compile"))
-    names = ["MaskedGenerator.run", "ResidualHead.forward", "Sequential.forward"]
+    names = ["TokenTransformer.run", "ResidualHead.forward", "Sequential.forward"]
     assert compiled == [(name, {}) for name in names]
     with torch.inference_mode():
         pair = [one.paint(Stopwatch(), 2) for one in (plain, fast)]

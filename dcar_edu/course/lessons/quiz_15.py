@@ -32,7 +32,7 @@ QUIZ = (
         "Why does next-scale drawing need more tokens for the same grid?",
         (
             Choice(
-                "It draws every place of the grid twice",
+                "It draws each place of the grid twice",
                 False,
                 "The finest grid is drawn once. What else is there?",
             ),
@@ -78,7 +78,7 @@ QUIZ = (
         "run of it?",
         (
             Choice(
-                "A loss curve of f64 that lies above the one of f32",
+                "A loss curve of f64 that stays above that of f32",
                 False,
                 "With which sizes, seeds and learning rates? And a loss of two tokenizers says "
                 "little about pictures.",
@@ -113,7 +113,7 @@ QUIZ = (
                 "Yes. That is a result too: it tells how large a difference could be missed.",
             ),
             Choice(
-                "They are equal",
+                "Both are equal",
                 False,
                 "That was not shown either: a true gap of half a decibel could hide in this noise.",
             ),
