@@ -21,9 +21,10 @@ MODELS ?= emoji-128 emoji-256-cpu alignment scenes
 BIN := .venv/bin
 READY := .venv/.installed
 # One thread a worker: two workers on two cores. MPLBACKEND stays unset, or notebooks lose figures.
-QUIET := PYTHONHASHSEED=0 TQDM_DISABLE=1 HF_HUB_OFFLINE=1 CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 \
-	DCAR_BUDGET=smoke DCAR_HOME="$(CURDIR)/build/home"
-PYTEST := $(QUIET) $(BIN)/python -m pytest -n $(WORKERS)
+QUIET = PYTHONHASHSEED=0 TQDM_DISABLE=1 HF_HUB_OFFLINE=1 CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 \
+	DCAR_BUDGET=smoke DCAR_HOME="$(CURDIR)/build/$(ROOM)"
+ROOM = home
+PYTEST = $(QUIET) $(BIN)/python -m pytest -n $(WORKERS)
 # The cells of a notebook stay together and in order: one worker runs them.
 NBVAL := --dist loadscope -p no:cacheprovider -o addopts= -o filterwarnings=default --timeout 600 --ignore=lessons/src \
 	--nbval-lax --nbval-current-env --nbval-cell-timeout 180 --nbval-kernel-startup-timeout 120 \
@@ -61,7 +62,10 @@ test: lint check-sync test-unit  ## everything that must hold before a commit
 test-unit: $(READY)  ## unit tests, planted wrong answers, notebook lint, house rules
 	$(PYTEST) --dist worksteal
 
+# Both views are run at once, and lesson 16 trains into a folder of its home: two homes, one cache of tiles.
+test-lessons: ROOM = home-student
 test-lessons: $(READY)  ## run the student notebooks as they are, unfilled
+	@mkdir -p build/home/cache build/home-student && ln -sfn ../home/cache build/home-student/cache
 	$(PYTEST) $(NBVAL) lessons
 
 test-solutions: $(READY)  ## run the solutions strictly and compare their golden cells
