@@ -56,6 +56,25 @@ HEART = Pictures(
 )
 """What the models made on a CPU know by heart."""
 
+
+def _sharper(start: str, steps: int, resolution: int) -> TokenizerRun:
+    """The decoder alone learns on, with a perceptual loss; the codes stay."""
+    return TokenizerRun(
+        data=(replace(HEART, share=3), Pictures("emoji", mirror=True)),
+        resolution=resolution,
+        batch=8,
+        start=start,
+        training=TokenizerTraining(
+            (Stage("alternate", steps, "alternate", ("decoder",)),),
+            learning_rate=5e-4,
+            l2=2.0,
+            perceptual_weight=0.5,
+            seed=2,
+        ),
+        perceptual_side=128,
+    )
+
+
 EMOJI_128 = Recipe(
     (
         Part(
@@ -70,19 +89,7 @@ EMOJI_128 = Recipe(
         ),
         Part(  # the decoder alone, with a perceptual loss: sharper pictures of the same codes
             "decoder",
-            TokenizerRun(
-                data=(replace(HEART, share=3), Pictures("emoji", mirror=True)),
-                batch=8,
-                start="tokenizer",
-                training=TokenizerTraining(
-                    (Stage("alternate", 2500, "alternate", ("decoder",)),),
-                    learning_rate=5e-4,
-                    l2=2.0,
-                    perceptual_weight=0.5,
-                    seed=2,
-                ),
-                perceptual_side=128,
-            ),
+            _sharper("tokenizer", 2500, 128),
         ),
         Part(
             "generator",
@@ -110,20 +117,7 @@ EMOJI_256_CPU = Recipe(
     (
         Part(  # the decoder alone: the codes, and so the fingerprint, stay those of emoji-128
             "tokenizer",
-            TokenizerRun(
-                data=(replace(HEART, share=3), Pictures("emoji", mirror=True)),
-                resolution=256,
-                batch=8,
-                start="emoji-128",
-                training=TokenizerTraining(
-                    (Stage("alternate", 2300, "alternate", ("decoder",)),),
-                    learning_rate=5e-4,
-                    l2=2.0,
-                    perceptual_weight=0.5,
-                    seed=2,
-                ),
-                perceptual_side=128,
-            ),
+            _sharper("emoji-128", 2300, 256),
         ),
         Part(
             "generator",
