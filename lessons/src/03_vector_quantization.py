@@ -762,7 +762,7 @@ figures.show(
         parts, ["original", "from latents", "from codes"], 3, row_titles=["an eye", "lettering"]
     ),
     alt="Two rows. The eye of a frog: sharp rings in the original, a dark blur with a lighter rim "
-    "from latents, a paler blur from codes. The digits of a hundred-points sign: clear in the "
+    "from latents, much the same from codes. The digits of a hundred-points sign: clear in the "
     "original; from latents and from codes one red patch without digits.",
 )
 
